@@ -1,0 +1,36 @@
+"""Ostinato: durable, quick orchestration of data work in plain Python."""
+
+from ostinato.authoring.flow import Flow, flow
+from ostinato.authoring.task import Task, task
+from ostinato.caching import Cache, inputs, parameters, source
+from ostinato.context import current
+from ostinato.future import Future, Results, unmapped
+from ostinato.hooks import Hooks
+from ostinato.limits import Limit
+from ostinato.outcomes import Cancel, Skip, Snooze
+from ostinato.retry import Retry
+from ostinato.values import now, random, uuid4
+
+__all__ = [
+    "Cache",
+    "Cancel",
+    "Flow",
+    "Future",
+    "Hooks",
+    "Limit",
+    "Results",
+    "Retry",
+    "Skip",
+    "Snooze",
+    "Task",
+    "current",
+    "flow",
+    "inputs",
+    "now",
+    "parameters",
+    "random",
+    "source",
+    "task",
+    "unmapped",
+    "uuid4",
+]

@@ -1,0 +1,240 @@
+"""`@flow`: a function whose calls are runs.
+
+Called outside a run it runs here and now: durable, logged, resumable. Called inside one it is a child run, inline.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
+
+from ostinato.authoring.signature import P, R, Signature, T_co
+from ostinato.authoring.spec import Spec, spec_of
+from ostinato.authoring.task import KEEP, Keep, _function, seconds_of, tags_of
+from ostinato.context import Executor, find_frame
+from ostinato.errors import DefinitionError, ParameterError, nearest
+from ostinato.hooks import Hooks
+from ostinato.limits import Limit, to_limits
+from ostinato.retry import Retry, to_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowOptions:
+    """The options of a flow, checked."""
+
+    name: str | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+    executor: str | Executor | None = None
+    limits: tuple[Limit, ...] = ()
+    strict: bool = False
+    types: Literal["on", "off"] = "on"
+    hooks: Hooks = Hooks()  # frozen
+    tags: tuple[str, ...] = ()
+    resume: bool = False
+    key: str | None = None
+
+
+class Flow(Signature[P, T_co]):
+    """A function whose calls are runs."""
+
+    __slots__ = ("__dict__", "__weakref__", "_fn", "options", "spec")
+
+    def __init__(self, fn: Callable[P, T_co], options: FlowOptions, spec: Spec | None = None) -> None:
+        self._fn = fn
+        self.options = options
+        self.spec = spec or spec_of(fn)
+        functools.update_wrapper(self, fn)
+        for limit in options.limits:
+            limit.check(self.spec.names)
+
+    @property
+    def fn(self) -> Callable[P, T_co]:
+        """The user's function."""
+        return self._fn
+
+    @property
+    def name(self) -> str:
+        """The given name, or the function's."""
+        return self.options.name or self._fn.__name__
+
+    @property
+    def target(self) -> str | None:
+        """Where it is defined, to find it again: ``/path/file.py:function``; None in a notebook or a prompt."""
+        function = inspect.unwrap(self._fn)
+        file = function.__code__.co_filename if hasattr(function, "__code__") else "<unknown>"
+        if file.startswith("<") or "<locals>" in self._fn.__qualname__:
+            return None
+        return f"{Path(file).absolute()}:{self._fn.__qualname__}"
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it: as a child run inside a run, else here and now."""
+        frame = find_frame()
+        if frame is None:
+            from ostinato.runtime.start import run_here  # the one lazy door: see docs/architecture.md
+
+            return run_here(self, args, kwargs)
+        if frame.runtime is None:
+            return self._fn(*args, **kwargs)
+        return frame.runtime.call_flow(self, args, kwargs)
+
+    def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Check and convert parameters by their annotations, with pydantic.
+
+        Returns:
+            One value per parameter, by name, defaults filled in.
+
+        Raises:
+            ParameterError: With a message per field.
+        """
+        try:
+            bound = self.spec.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise self._refused(str(error), args, kwargs) from None
+        bound.apply_defaults()
+        if not bound.arguments:
+            return {}
+        from ostinato.authoring.parameters import validate  # brings pydantic: only for flows that take something
+
+        return validate(self.name, self.spec, dict(bound.arguments))
+
+    def _refused(self, reason: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ParameterError:
+        parameters = self.spec.signature.parameters
+        fields = {
+            name: f"is no parameter; {self.name} takes {', '.join(parameters) or 'none'}.{nearest(name, parameters)}"
+            for name in kwargs
+            if name not in parameters
+        }
+        given = {*kwargs, *list(parameters)[: len(args)]}
+        fields |= {
+            name: "is missing"
+            for name, p in parameters.items()
+            if p.default is p.empty and name not in given and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}
+        }
+        lines = "".join(f"\n  {name}: {text}" for name, text in fields.items()) or f"\n  {reason}"
+        return ParameterError(f"The parameters of {self.name} are refused; no run was made:{lines}", fields)
+
+    def with_options(
+        self,
+        *,
+        name: str | Keep = KEEP,
+        retry: Retry | int | Keep | None = KEEP,
+        timeout: float | timedelta | Keep | None = KEEP,
+        executor: str | Executor | Keep | None = KEEP,
+        limits: Limit | list[Limit] | Keep | None = KEEP,
+        strict: bool | Keep = KEEP,
+        types: Literal["on", "off"] | Keep = KEEP,
+        hooks: Hooks | Keep = KEEP,
+        tags: Iterable[str] | Keep = KEEP,
+        resume: bool | Keep = KEEP,
+        key: str | Keep | None = KEEP,
+    ) -> Self:
+        """Make a flow with other options.
+
+        Args:
+            name: What it is called, instead of the function's name.
+            retry: When a run that failed is tried again: finished task runs stay.
+            timeout: Seconds after which a run is stopped and has failed.
+            executor: Where its task runs execute: ``threads``, ``processes``, ``inline`` or an `Executor`.
+            limits: Concurrency limits that its runs pass.
+            strict: Whether reaching other calls with unchanged code, when run again, is an error.
+            types: ``off`` to leave arguments and results unchecked.
+            hooks: What to call when its runs change state.
+            tags: Labels to find its runs by.
+            resume: Go on with an interrupted run of the same parameters, if there is one.
+            key: An idempotency key: a run of this flow that has it already is returned, not made again.
+
+        Raises:
+            DefinitionError: If a value makes no sense.
+        """
+        given = {name: value for name, value in locals().items() if name != "self" and value is not KEEP}
+        return type(self)(self._fn, _checked(self.options, given), self.spec)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<Flow {self.name}>"
+
+    def __reduce__(self) -> Any:
+        """Pickle as function and options."""
+        return _rebuild, (self._fn, self.options)
+
+
+def _rebuild(fn: Any, options: FlowOptions) -> Flow[Any, Any]:
+    return Flow(fn, options)
+
+
+def _types(value: Any) -> str:
+    if value not in {"on", "off"}:
+        message = f'types must be "on" or "off", got {value!r}.'
+        raise DefinitionError(message)
+    return str(value)
+
+
+_READERS: dict[str, Any] = {
+    "retry": to_retry,
+    "timeout": seconds_of,
+    "limits": to_limits,
+    "tags": tags_of,
+    "types": _types,
+}
+
+
+def _checked(options: FlowOptions, given: dict[str, Any]) -> FlowOptions:
+    return replace(options, **{name: _READERS.get(name, lambda v: v)(value) for name, value in given.items()})
+
+
+class FlowDecorator(Protocol):
+    """What ``flow(...)`` returns."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Flow[P, R]:
+        """Make a flow of a function."""
+        ...
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    retry: Retry | int | None = None,
+    timeout: float | timedelta | None = None,
+    executor: str | Executor | None = None,
+    limits: Limit | list[Limit] | None = None,
+    strict: bool = False,
+    types: Literal["on", "off"] = "on",
+    hooks: Hooks | None = None,
+    tags: Iterable[str] = (),
+) -> FlowDecorator: ...
+def flow(fn: Any = None, /, **options: Any) -> Any:
+    """Make a flow of a function, bare (``@flow``) or with options (``@flow(retry=1, tags=["core"])``).
+
+    Args:
+        fn: The function, sync or async.
+        **options: See `Flow.with_options`; all but `resume` and `key`, which belong to a call.
+
+    Raises:
+        DefinitionError: If an option is unknown or its value makes no sense.
+    """
+    checked = _checked(FlowOptions(), {name: value for name, value in _known(options).items() if value is not None})
+    if fn is None:
+        return lambda function: Flow(_function(function, "flow"), checked)
+    return Flow(_function(fn, "flow"), checked)
+
+
+_NAMES = tuple(name for name in FlowOptions.__dataclass_fields__ if name not in {"resume", "key"})
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in _NAMES:
+            message = f"@flow has no option {name!r}; it has {', '.join(_NAMES)}.{nearest(name, _NAMES)}"
+            raise DefinitionError(message)
+    return options

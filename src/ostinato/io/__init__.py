@@ -1,0 +1,1 @@
+"""Values on their way to storage and back: serializers, exceptions, the result store."""

@@ -1,0 +1,151 @@
+"""From a call whose futures have all ended to a task run: identified, and found again or made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ostinato import telemetry
+from ostinato.authoring.flow import Flow
+from ostinato.authoring.spec import Spec
+from ostinato.authoring.task import TaskOptions
+from ostinato.caching import CacheContext
+from ostinato.clock import SECOND
+from ostinato.engine.clearing import format_ranges
+from ostinato.engine.identity import call_fingerprint, keyed_fingerprint, task_run_id
+from ostinato.engine.lifecycle import live
+from ostinato.engine.memo import is_replayable, may_keep, succeed_to
+from ostinato.engine.rules import Rules
+from ostinato.records import TaskRun
+from ostinato.runtime.arguments import prepare
+from ostinato.runtime.call import Call
+from ostinato.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ostinato.context import Frame
+    from ostinato.future import Settled
+    from ostinato.runtime.arguments import Arguments
+    from ostinato.runtime.runner import Runner
+
+_PLAIN_RULES = Rules()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is called: a task, a child flow, or a journaled value."""
+
+    key: str
+    spec: Spec
+    options: TaskOptions
+    kind: str = "task"
+    flow: Flow[Any, Any] | None = None
+    map_index: int | None = None
+
+
+def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame) -> Settled | Call:
+    """Identify a call: replay it from the memo, or make it a task run to live.
+
+    Args:
+        runner: The pass it belongs to.
+        asked: What is called.
+        values: One per parameter.
+        lazy: The futures and maps among them; all have ended.
+        frame: The body that calls.
+    """
+    options = asked.options
+    arguments = prepare(values, lazy, options.wait_for, runner.recorder.producer)
+    if options.when != "all_succeeded":
+        for future in (*lazy, *options.wait_for):
+            future.looked_at = True  # the trigger rule sees to its failure
+    row = _new_row(runner, asked, arguments, frame)
+    found = runner.memo.take(row.id)
+    if found is not None:
+        settled = _remember(runner, found, arguments)
+        if settled is not None:
+            return settled
+    earlier = None if found is None else succeed_to(row, found)
+    row.inputs = runner.recorder.inputs(asked.spec.names, arguments)
+    life = live(
+        row,
+        _rules(runner, asked, arguments),
+        arguments.upstream,
+        earlier=earlier,
+        old_fp=None if found is None else found.result_fp,
+    )
+    return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow)
+
+
+def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame) -> TaskRun:
+    own_key = asked.options.key
+    mark = keyed_fingerprint(asked.key, own_key) if own_key else call_fingerprint(asked.key, arguments.digests)
+    n, seq = runner.count(frame, mark)
+    return TaskRun(
+        run_id=runner.run.id,
+        seq=seq,
+        id=task_run_id(runner.run.lineage, frame.task_run_id, mark, n),
+        parent_seq=frame.seq,
+        kind=asked.kind,
+        task=asked.key,
+        key=own_key or (mark.hex()[:12] if n == 0 else f"{mark.hex()[:12]}#{n}"),
+        map_index=asked.map_index,
+        state=State.RUNNING,
+        epoch=runner.run.epoch,
+        created_at=runner.clock.now(),
+        upstream=format_ranges(arguments.seqs) if arguments.seqs else None,
+        code=asked.spec.code,
+        critical=asked.options.critical,
+    )
+
+
+def _remember(runner: Runner, found: TaskRun, arguments: Arguments) -> Settled | None:
+    """Give what is on record for a call that was found again, or None if it must run."""
+    keep = may_keep(found, upstream_changed=any(settled.changed for settled in arguments.upstream))
+    if not keep and not is_replayable(found):
+        return None
+    if keep or found.orphaned:
+        found = msgspec.structs.replace(
+            found,
+            state=State.SUCCEEDED if keep else found.state,
+            reason="unchanged" if keep else found.reason,
+            orphaned=False,
+            epoch=runner.run.epoch,
+        )
+        if found.run_id == runner.run.id:
+            runner.journal.note(found)
+    settled = runner.recorder.settled(found)
+    if settled is None:
+        return None
+    runner.memo.cover(found.seq)
+    runner.replayed += 1
+    runner.recorder.produced(found.result_fp, found.seq, len(found.result or b""))
+    telemetry.emit("task_run.replayed", (runner, found))
+    return settled
+
+
+def _rules(runner: Runner, asked: Asked, arguments: Arguments) -> Rules:
+    options = asked.options
+    if not (options.retry or options.limits or options.cache or options.when != "all_succeeded"):
+        return _PLAIN_RULES
+    named = dict(zip(asked.spec.names, arguments.values, strict=True))
+    cache_key = expires = None
+    if options.cache is not None:
+        cache_key = options.cache.compute(
+            CacheContext(
+                task=asked.key,
+                inputs=named,
+                parameters=runner.parameters,
+                code=asked.spec.code,
+                flow=runner.flow.name,
+            )
+        )
+        if options.cache.expires is not None:
+            expires = round(options.cache.expires.total_seconds() * SECOND)
+    return Rules(
+        retry=options.retry,
+        gates=tuple((limit.gate(named), limit.slots) for limit in options.limits),
+        when=options.when,
+        cache_key=cache_key,
+        cache_expires=expires,
+    )

@@ -1,0 +1,355 @@
+"""Three drivers of one life: they carry out what `ostinato.engine.lifecycle.live` commands.
+
+`drive_here` blocks the calling thread; `drive_async` awaits; a `Job` goes on by callbacks and holds no thread while
+it waits for a commit, a slot or the time of its next attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
+from ostinato.executors.stopping import shield
+from ostinato.future import wake_on
+from ostinato.outcomes import Cancelled, Stop, TimedOut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ostinato.context import Ended, Handle
+    from ostinato.future import Settled
+    from ostinato.runtime.call import Call
+    from ostinato.runtime.runner import Runner
+    from ostinato.runtime.timers import Timer
+
+
+def drive_here(runner: Runner, call: Call) -> Settled:
+    """Live a life in this thread."""
+    life = call.life
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            command = life.send(answer) if error is None else life.throw(error)
+        except StopIteration as end:
+            settled: Settled = end.value
+            return settled
+        answer = error = None
+        try:
+            answer = _perform_here(runner, call, command)
+        except BaseException as raised:  # the life decides what comes of it
+            error = raised
+
+
+def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
+    kind = type(command)
+    if kind is Execute:
+        if runner.runs_here(call):
+            runner.begin_attempt(call, command.row)
+            return runner.recorder.result(call, runner.attempt(call))
+        return runner.recorder.result(call, _elsewhere(runner, call, command))
+    if kind is Save:
+        with shield():
+            runner.journal.save(command.entries)
+            runner.saved(call, command)
+        return None
+    if kind is Pause:
+        runner.pause(command.seconds)
+        return None
+    if kind is Acquire:
+        _enter_here(runner, command)
+        return None
+    return perform_at_once(runner, command)
+
+
+def perform_at_once(runner: Runner, command: Any) -> Any:
+    """Carry out a command that never waits."""
+    if type(command) is Lookup:
+        return runner.recorder.cached(command.key)
+    if type(command) is Release:
+        for name, _ in command.gates:
+            runner.session.gates.leave(name)
+        return None
+    message = f"No driver knows how to {type(command).__name__}."
+    raise AssertionError(message)
+
+
+def _elsewhere(runner: Runner, call: Call, command: Execute) -> Ended:
+    """Have the executor run the attempt while this thread waits, its own slot given up meanwhile."""
+    ended: list[Ended] = []
+    event = threading.Event()
+
+    def done(how: Ended) -> None:
+        ended.append(how)
+        event.set()
+
+    handle, timer = start_attempt(runner, call, command, done)
+    try:
+        runner.wait(event, None)
+    except BaseException as signal:
+        handle.stop(signal if isinstance(signal, Stop) else Cancelled("its caller was stopped"))
+        event.wait()
+        if not isinstance(signal, Stop):
+            raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return ended[0]
+
+
+def start_attempt(
+    runner: Runner, call: Call, command: Execute, done: Callable[[Ended], None]
+) -> tuple[Handle, Timer | None]:
+    """Hand one attempt to its executor, with a timer where it has a timeout."""
+    runner.begin_attempt(call, command.row)
+    handle = runner.submit_attempt(call, done)
+    timeout = call.options.timeout
+    if timeout is None:
+        return handle, None
+    message = f"{call.row.task} ran longer than its timeout of {timeout} s and was stopped."
+    return handle, runner.session.timers.later(timeout, lambda: handle.stop(TimedOut(message)))
+
+
+def _enter_here(runner: Runner, command: Acquire) -> None:
+    gates = runner.session.gates
+    entered: list[str] = []
+    try:
+        for name, slots in command.gates:
+            event = threading.Event()
+            if not gates.enter(name, slots, event.set):
+                _stand_in_line(runner, name, event)
+            entered.append(name)
+    except BaseException:
+        for name in entered:
+            gates.leave(name)
+        raise
+
+
+def _stand_in_line(runner: Runner, name: str, event: threading.Event) -> None:
+    try:
+        runner.wait(event, None)
+    except BaseException:
+        if not runner.session.gates.withdraw(name, event.set):
+            runner.session.gates.leave(name)
+        raise
+
+
+async def drive_async(runner: Runner, call: Call) -> Settled:
+    """Live a life on this loop."""
+    life = call.life
+    saver = runner.saver()
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            command = life.send(answer) if error is None else life.throw(error)
+        except StopIteration as end:
+            settled: Settled = end.value
+            return settled
+        answer = error = None
+        try:
+            if isinstance(command, Save):
+                await saver.save(command.entries)
+                runner.saved(call, command)
+            elif isinstance(command, Execute):
+                answer = runner.recorder.result(call, await _execute_async(runner, call, command))
+            elif isinstance(command, Pause):
+                await asyncio.sleep(command.seconds)
+            elif isinstance(command, Acquire):
+                await _enter_async(runner, command)
+            else:
+                answer = perform_at_once(runner, command)
+        except BaseException as raised:  # the life decides what comes of it
+            error = runner.translate(raised)
+
+
+async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
+    if call.spec.is_async and not runner.executor_of(call).isolated:
+        runner.begin_attempt(call, command.row)
+        return await runner.attempt_async(call)
+    ended: list[Ended] = []
+    handle, timer = None, None
+    try:
+        events: list[Callable[[Any], None]] = []
+        woken = wake_on(events.append)
+
+        def done(how: Ended) -> None:
+            ended.append(how)
+            events[0](None)
+
+        handle, timer = start_attempt(runner, call, command, done)
+        try:
+            await asyncio.shield(woken)
+        except asyncio.CancelledError:
+            handle.stop(Cancelled("its caller was cancelled"))
+            await woken
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return ended[0]
+
+
+async def _enter_async(runner: Runner, command: Acquire) -> None:
+    gates = runner.session.gates
+    entered: list[str] = []
+    try:
+        for name, slots in command.gates:
+            go: list[Callable[[Any], None]] = []
+            woken = wake_on(go.append)
+
+            def enter(go: list[Callable[[Any], None]] = go) -> None:
+                go[0](None)
+
+            if not gates.enter(name, slots, enter):
+                try:
+                    await woken
+                except BaseException:
+                    if not gates.withdraw(name, enter):
+                        gates.leave(name)
+                    raise
+            entered.append(name)
+    except BaseException:
+        for name in entered:
+            gates.leave(name)
+        raise
+
+
+class Saver:
+    """Saves for the tasks of one loop: all that shared a commit are woken by one call."""
+
+    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
+        self._runner, self._loop = runner, loop
+
+    def save(self, entries: Any) -> asyncio.Future[None]:
+        """Commit; the future is set when it is durable."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._runner.journal.save_then(entries, self._done, future)
+        return future
+
+    def _done(self, futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_set_all, futures, error)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+
+def _set_all(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+class Job:
+    """A life that goes on by callbacks: for `submit` and `map`."""
+
+    __slots__ = ("_answer", "call", "handle", "runner", "settle", "stopped", "timer", "waiting")
+
+    def __init__(self, runner: Runner, call: Call, settle: Callable[[Settled], None]) -> None:
+        self.runner, self.call, self.settle = runner, call, settle
+        self.handle: Handle | None = None
+        self.timer: Timer | None = None
+        self.waiting: Callable[[], bool] | None = None
+        """Takes it out of what it waits for; False if that has come already."""
+        self.stopped: BaseException | None = None
+
+    def step(self, answer: Any = None, error: BaseException | None = None) -> None:
+        """Go on with the answer to the last command until one is met that takes time."""
+        life = self.call.life
+        while True:
+            try:
+                command = life.send(answer) if error is None else life.throw(error)
+            except StopIteration as end:
+                self._finish(end.value)
+                return
+            except BaseException as raised:  # the lease is lost, or the store
+                self.runner.job_failed(self, raised)
+                return
+            answer = error = None
+            try:
+                if self.stopped is not None and type(command) in (Execute, Pause, Acquire):
+                    raise self.stopped
+                if self._start(command):
+                    return
+                answer = self._answer
+            except BaseException as raised:
+                error = raised
+
+    def _start(self, command: Any) -> bool:
+        """Begin to carry out a command; False when the answer is there already."""
+        runner, kind = self.runner, type(command)
+        self._answer: Any = None
+        if kind is Execute:
+            self.handle, self.timer = start_attempt(runner, self.call, command, self._executed)
+            return True
+        if kind is Save:
+            runner.journal.save_then(command.entries, _saved, (self, command))
+            return True
+        if kind is Pause:
+            timer = runner.session.timers.later(command.seconds, self.step)
+            self.waiting = timer.cancel
+            return True
+        if kind is Acquire:
+            return not self._enter(command.gates, 0)
+        self._answer = perform_at_once(runner, command)
+        return False
+
+    def _enter(self, gates: tuple[tuple[str, int], ...], place: int) -> bool:
+        for at in range(place, len(gates)):
+            name, slots = gates[at]
+
+            def go(at: int = at) -> None:
+                self.waiting = None
+                if self._enter(gates, at + 1):
+                    self.step()
+
+            if not self.runner.session.gates.enter(name, slots, go):
+                self.waiting = lambda name=name, go=go, at=at: self._withdraw(gates, at, name, go)  # type: ignore[misc]
+                return False
+        return True
+
+    def _withdraw(self, gates: Any, at: int, name: str, go: Callable[[], None]) -> bool:
+        if not self.runner.session.gates.withdraw(name, go):
+            return False
+        for entered, _ in gates[:at]:
+            self.runner.session.gates.leave(entered)
+        return True
+
+    def _executed(self, ended: Ended) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.handle = self.timer = None
+        try:
+            result = self.runner.recorder.result(self.call, ended)
+        except BaseException as raised:
+            self.step(error=raised)
+            return
+        self.step(result)
+
+    def stop(self, signal: BaseException) -> None:
+        """End it: what runs is stopped, what waits does not begin."""
+        self.stopped = signal
+        handle, waiting = self.handle, self.waiting
+        if handle is not None:
+            handle.stop(signal)
+        if waiting is not None and waiting():
+            self.waiting = None
+            self.step(error=signal)
+
+    def _finish(self, settled: Settled) -> None:
+        self.runner.outstanding.drop_job(self)
+        self.settle(settled)
+
+
+def _saved(jobs: list[tuple[Job, Save]], error: BaseException | None) -> None:
+    for job, command in jobs:
+        if error is None:
+            job.runner.saved(job.call, command)
+            job.step()
+        else:
+            job.step(error=error)

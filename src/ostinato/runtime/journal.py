@@ -1,0 +1,243 @@
+"""Group commit for one run: callers that arrive while a commit is under way share the next one.
+
+```
+save ──► idle?  ── yes ─► the caller commits for itself (and for what rides along), no other thread involved
+            └──── no ──► it waits; the committer thread takes all that has gathered in one transaction
+note ──► rides on whatever commits next; the keeper sees to it that this is soon
+```
+
+Nothing here knows what is written. A commit that fails fails for all who shared it, and for good: the run must
+end, since nobody can say whether the store has it.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ostinato.records import Commit, LogBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ostinato.records import Event, LogLine, TaskRun
+    from ostinato.store.store import Store
+
+    Waiter = Callable[[list[Any], BaseException | None], None]
+
+_MANY_LINES = 5_000
+
+
+class Committer:
+    """The thread that commits for callers that do not wait in a thread of their own. Started when first needed."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Journal | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def wake(self, journal: Journal) -> None:
+        """Have what has gathered in a journal committed."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="ostinato-committer", daemon=True)
+                    self._thread.start()
+        self._work.put(journal)
+
+    def _run(self) -> None:
+        while (journal := self._work.get()) is not None:
+            journal.lead()
+
+    def close(self) -> None:
+        """End the thread after what it was asked for."""
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join(timeout=60)
+
+
+class Journal:
+    """What a run writes, gathered into few commits.
+
+    Args:
+        store: Where to.
+        run_id: The run.
+        epoch: The epoch under which this process holds it.
+        committer: Commits for those who do not wait.
+        on_failure: Called once with the error after which nothing can be written any more.
+        on_cancel: Called when a commit reports that somebody asked to cancel the run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        epoch: int,
+        committer: Committer,
+        *,
+        on_failure: Callable[[BaseException], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self.store, self.run_id, self.epoch = store, run_id, epoch
+        self.failure: BaseException | None = None
+        self._committer, self._on_failure, self._on_cancel = committer, on_failure, on_cancel
+        self._lock = threading.Lock()
+        self._rows: dict[int, TaskRun] = {}
+        self._rest = Commit()
+        self._waiters: list[tuple[Waiter, Any]] = []
+        self._busy = False
+        self._lines: list[LogLine] = []
+        self._batches = 0
+
+    def note(self, row: TaskRun) -> None:
+        """Write a task run with whatever is committed next."""
+        with self._lock:
+            self._rows[row.seq] = row
+
+    def name_blob(self, digest: str) -> None:
+        """Say, with whatever is committed next, that this run's rows name a blob of the result store."""
+        with self._lock:
+            self._rest.blobs.append(digest)
+
+    def tell(self, event: Event) -> None:
+        """Write an event with whatever is committed next."""
+        with self._lock:
+            self._rest.events.append(event)
+
+    def log(self, line: LogLine) -> None:
+        """Write a log line with whatever is committed next."""
+        self._lines.append(line)
+        if len(self._lines) > _MANY_LINES:
+            self.flush()
+
+    def save(self, entries: Commit) -> None:
+        """Write entries and wait until they are durable.
+
+        Raises:
+            StoreError: If they could not be written; this journal is closed then.
+        """
+        done: list[BaseException | None] = []
+        event: threading.Event | None = None
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            self._merge(entries)
+            if self._busy:
+                event = threading.Event()
+                self._waiters.append((_wake, (event, done)))
+            else:
+                self._busy = True
+        if event is None:
+            error = self._commit()
+        else:
+            event.wait()
+            error = done[0]
+        if error is not None:
+            raise error
+
+    def save_then(self, entries: Commit, waiter: Waiter, argument: Any) -> None:
+        """Write entries; when they are durable, call ``waiter(arguments, error)``.
+
+        All of one waiter's arguments that shared a commit come in one call, from the committer's thread.
+        """
+        with self._lock:
+            failure = self.failure
+            if failure is None:
+                self._merge(entries)
+                self._waiters.append((waiter, argument))
+                lead = not self._busy
+                self._busy = True
+        if failure is not None:
+            waiter([argument], failure)
+        elif lead:
+            self._committer.wake(self)
+
+    def flush(self) -> None:
+        """Write what only rides along, if there is any and nobody commits anyway."""
+        with self._lock:
+            if self._busy or self.failure is not None or not (self._rows or self._lines):
+                return
+            self._busy = True
+        self._commit()
+
+    def lead(self) -> None:
+        """Commit what has gathered, on the committer's thread."""
+        self._commit()
+
+    def _merge(self, entries: Commit) -> None:
+        for row in entries.task_runs:
+            self._rows[row.seq] = row
+        rest = self._rest
+        for name in _LISTS:
+            more = getattr(entries, name)
+            if more:
+                getattr(rest, name).extend(more)
+        if entries.end is not None:
+            rest.end = entries.end
+
+    def _take(self) -> tuple[Commit, list[tuple[Waiter, Any]]]:
+        entries, self._rest = self._rest, Commit()
+        entries.task_runs, self._rows = list(self._rows.values()), {}
+        if self._lines:
+            lines, self._lines = self._lines, []
+            entries.logs.append(self._batch(lines))
+        waiters, self._waiters = self._waiters, []
+        return entries, waiters
+
+    def _batch(self, lines: Sequence[LogLine]) -> LogBatch:
+        self._batches += 1
+        return LogBatch(
+            run_id=self.run_id,
+            epoch=self.epoch,
+            n=self._batches - 1,
+            first_at=lines[0].at,
+            last_at=lines[-1].at,
+            level=max(line.level for line in lines),
+            lines=msgspec.json.encode(lines),
+        )
+
+    def _commit(self) -> BaseException | None:
+        """Commit one batch as the leader; give the lead away, or lay it down."""
+        with self._lock:
+            entries, waiters = self._take()
+        error: BaseException | None = self.failure
+        cancelled = False
+        if error is None:
+            try:
+                cancelled = self.store.commit(self.run_id, self.epoch, entries)
+            except BaseException as raised:  # all who shared the commit must hear of it
+                error = raised
+        with self._lock:
+            first_failure = error is not None and self.failure is None
+            if first_failure:
+                self.failure = error
+            more = bool(self._waiters)
+            self._busy = more
+        if more:
+            self._committer.wake(self)
+        _tell(waiters, error)
+        if first_failure and error is not None:
+            self._on_failure(error)
+        elif cancelled:
+            self._on_cancel()
+        return error
+
+
+_LISTS = ("attempts", "events", "states", "cached", "blobs", "orphans")
+
+
+def _tell(waiters: list[tuple[Waiter, Any]], error: BaseException | None) -> None:
+    grouped: dict[Waiter, list[Any]] = {}
+    for waiter, argument in waiters:
+        grouped.setdefault(waiter, []).append(argument)
+    for waiter, arguments in grouped.items():
+        waiter(arguments, error)
+
+
+def _wake(arguments: list[Any], error: BaseException | None) -> None:
+    for event, done in arguments:
+        done.append(error)
+        event.set()

@@ -1,0 +1,479 @@
+"""One pass of one run: what tasks reach when they are called in its body. Implements the `Runtime` Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ostinato import telemetry
+from ostinato.authoring.spec import spec_of
+from ostinato.authoring.task import TaskOptions
+from ostinato.context import Frame, find_frame
+from ostinato.executors.stopping import Stoppable, shield, waking
+from ostinato.future import Future, MapResults, Settled, wake_on
+from ostinato.hooks import Hooks, Moment, call_hook
+from ostinato.outcomes import Cancelled, LeaseLost
+from ostinato.records import LogLine
+from ostinato.runtime.arguments import pending
+from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here
+from ostinato.runtime.begin import Asked, begin
+from ostinato.runtime.drive import Job, Saver, drive_async, drive_here
+from ostinato.runtime.feeder import begin_map
+from ostinato.runtime.journal import Journal
+from ostinato.runtime.outstanding import Outstanding
+from ostinato.runtime.recorder import Recorder
+from ostinato.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ostinato.authoring.flow import Flow
+    from ostinato.authoring.task import Task
+    from ostinato.context import Ended, Executor, Handle, Note
+    from ostinato.engine.lifecycle import Save
+    from ostinato.engine.memo import Memo
+    from ostinato.records import Run, TaskRun
+    from ostinato.runtime.arguments import Arguments
+    from ostinato.runtime.call import Call
+    from ostinato.runtime.passes import Passes
+    from ostinato.runtime.session import Session
+
+    Settle = Callable[[Settled], None]
+
+
+class Runner:
+    """One pass of a run's body, from its first call to its last commit.
+
+    Args:
+        session: This process.
+        run: The run, leased to this session's worker.
+        flow: The flow.
+        memo: What the run remembers.
+        parameters: The flow's parameters by name, for cache keys.
+        passes: Runs child runs.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        run: Run,
+        flow: Flow[Any, Any],
+        memo: Memo,
+        parameters: dict[str, Any],
+        passes: Passes,
+    ) -> None:
+        self.session, self.run, self.flow, self.memo, self.parameters = session, run, flow, memo, parameters
+        self.passes, self.clock = passes, session.clock
+        self.remembered = len(memo)
+        self.journal = Journal(
+            session.store,
+            run.id,
+            run.epoch,
+            session.committer,
+            on_failure=lambda error: session.ask(lambda: self.stop(LeaseLost(str(error)))),
+            on_cancel=lambda: session.ask(lambda: self.stop(Cancelled("somebody asked to cancel the run"))),
+        )
+        self.recorder = Recorder(session, run.id, self.journal)
+        self.outstanding = Outstanding()
+        self.body = Stoppable()
+        self.closing = False
+        """The body has ended badly: what has not begun does not begin."""
+        self.failed: list[tuple[Any, Settled]] = []
+        """Failures of futures, each with its future: unless somebody looks at it, the run has failed."""
+        self.under_way: dict[int, TaskRun] = {}
+        """Task runs that have begun and not ended, as they were last noted."""
+        self.replayed = 0
+        self._check_types = flow.options.types == "on"
+        self._seq = memo.next_seq
+        self._lock = threading.Lock()
+        self._savers: dict[int, Saver] = {}
+        session.runners[run.id] = self
+
+    # --- what tasks call: the Runtime Protocol
+
+    def call(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a task and return its value, or a coroutine of it if the task is async."""
+        asked = Asked(task.key, task.spec, task.options)
+        if task.spec.is_async:
+            return self._call_async(asked, args, kwargs)
+        with shield():
+            self.refuse_when_stopping()
+            values = task.spec.bind(args, kwargs)
+            lazy = pending(values)
+        return self._call_here(asked, values, lazy)
+
+    def call_flow(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a flow as a child run, inline; a coroutine of its value if the flow is async."""
+        self.refuse_when_stopping()
+        values = tuple(flow.validate(args, kwargs).values())
+        options = TaskOptions(name=flow.name, limits=flow.options.limits)
+        asked = Asked(flow.name, flow.spec, options, kind="flow", flow=flow)
+        return self._call_async(asked, values, {}) if flow.spec.is_async else self._call_here(asked, values, ())
+
+    def value(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return the journaled value of this call of `name`, making and journaling it the first time."""
+        self.refuse_when_stopping()
+        return self._call_here(Asked(name, spec_of(make), TaskOptions(name=name), kind="value"), (), ())
+
+    def _call_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any]) -> Any:
+        for future in (*lazy, *asked.options.wait_for):
+            self._await_here(future)
+        with shield():
+            begun = begin(self, asked, values, lazy, self._frame())
+        return self._hand_over(begun if isinstance(begun, Settled) else drive_here(self, begun))
+
+    async def _call_async(self, asked: Asked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.refuse_when_stopping()
+        values = asked.spec.bind(args, kwargs)
+        return self._hand_over(await self._live_async(asked, values, self._frame()))
+
+    async def _live_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame) -> Settled:
+        lazy = pending(values)
+        for future in (*lazy, *asked.options.wait_for):
+            if not future.done():
+                await wake_on(future.on_done)
+        self.refuse_when_stopping()
+        begun = begin(self, asked, values, lazy, frame)
+        return begun if isinstance(begun, Settled) else await drive_async(self, begun)
+
+    def submit(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Begin a task run and return its future at once."""
+        with shield():
+            self.refuse_when_stopping()
+            values = task.spec.bind(args, kwargs)
+            future: Future[Any] = Future(task.key, self.wait)
+            self.start(task, values, self._frame(), lambda settled: self._settle(future, settled))
+            return future
+
+    def map(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Begin one task run per item, lazily."""
+        with shield():
+            self.refuse_when_stopping()
+            return begin_map(self, task, args, kwargs, self._frame())
+
+    def log(self, level: int, logger: str, message: str) -> None:
+        """Keep a line that the body of the current frame wrote."""
+        frame = find_frame()
+        seq, attempt, task = (None, self.run.attempt, None) if frame is None else (frame.seq, frame.attempt, frame.task)
+        self._log(LogLine(self.clock.now(), level, logger, seq, attempt, message), task)
+
+    def _log(self, line: LogLine, task: str | None) -> None:
+        self.journal.log(line)
+        telemetry.emit("log", (self, task, line))
+
+    def _frame(self) -> Frame:
+        frame = find_frame()
+        assert frame is not None  # a task asked its frame for us
+        return frame
+
+    def count(self, frame: Frame, mark: bytes) -> tuple[int, int]:
+        """Say how many such calls a body made before, and give the call its place in the run."""
+        with self._lock:
+            n = frame.calls.get(mark, 0)
+            frame.calls[mark] = n + 1
+            seq = self._seq
+            self._seq += 1
+        return n, seq
+
+    # --- calls that are not waited for
+
+    def start(
+        self,
+        task: Task[Any, Any],
+        values: tuple[Any, ...],
+        frame: Frame,
+        settle: Settle,
+        *,
+        map_index: int | None = None,
+    ) -> None:
+        """Begin a task run as soon as what it depends on has ended; tell `settle` how it ended."""
+        asked = Asked(task.key, task.spec, task.options, map_index=map_index)
+        self.outstanding.opened()
+
+        def end(settled: Settled) -> None:
+            settle(settled)
+            self.outstanding.closed()
+
+        if task.spec.is_async and not self._executor(task.options).isolated:
+            self._start_async(asked, values, frame, end)
+            return
+        lazy = pending(values)
+        left = [future for future in (*lazy, *task.options.wait_for) if not future.done()]
+        launch = _Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
+        for future in left:
+            future.on_done(launch)
+
+    def _launch(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame, end: Settle) -> None:
+        if self.stopping is not None or self.closing:
+            end(Settled(task=asked.key, seq=-1, state=State.CANCELLED, reason="cancelled"))
+            return
+        try:
+            begun = begin(self, asked, values, lazy, frame)
+        except BaseException as error:  # it must reach whoever waits, not this thread
+            end(Settled(task=asked.key, seq=-1, state=State.FAILED, error=error))
+            return
+        if isinstance(begun, Settled):
+            end(begun)
+            return
+        job = Job(self, begun, end)
+        self.outstanding.add_job(job)
+        job.step()
+
+    def _start_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame, end: Settle) -> None:
+        async def live_on() -> None:
+            release = self.outstanding.adopt()
+            try:
+                settled = await self._live_async(asked, values, frame)
+            except BaseException as error:  # it must reach whoever waits
+                settled = self._lost_settled(asked.key, self.translate(error))
+            finally:
+                release()
+            end(settled)
+
+        loop = asyncio._get_running_loop()  # get_running_loop raises where there is none
+        if loop is None:
+            asyncio.run_coroutine_threadsafe(live_on(), self.session.loop)
+        else:
+            task = loop.create_task(live_on())
+            self._kept.add(task)
+            task.add_done_callback(self._kept.discard)
+
+    _kept: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly; this holds them
+
+    @staticmethod
+    def _lost_settled(key: str, error: BaseException) -> Settled:
+        if isinstance(error, (Cancelled, asyncio.CancelledError)):
+            return Settled(task=key, seq=-1, state=State.CANCELLED, reason="cancelled")
+        return Settled(task=key, seq=-1, state=State.FAILED, error=error)
+
+    def job_failed(self, job: Job, error: BaseException) -> None:
+        """Hear that a job cannot go on: the lease is lost, or the store."""
+        self.outstanding.drop_job(job)
+        job.settle(self._lost_settled(job.call.row.task, error))
+
+    # --- attempts
+
+    def executor_of(self, call: Call) -> Executor:
+        """Return where a call executes."""
+        return self._executor(call.options)
+
+    def _executor(self, options: TaskOptions) -> Executor:
+        return self.session.executor(options.executor if options.executor is not None else self.flow.options.executor)
+
+    def runs_here(self, call: Call) -> bool:
+        """Tell whether a direct call runs in the caller's own thread: nothing needs to be able to kill it there."""
+        return call.flow is not None or (call.options.timeout is None and not self.executor_of(call).isolated)
+
+    def begin_attempt(self, call: Call, row: TaskRun) -> None:
+        """Note that an attempt begins; it rides on the next commit."""
+        self.refuse_when_stopping()
+        row.started_at = self.clock.now()
+        call.row = row
+        self.journal.note(row)
+        self.under_way[row.seq] = row
+        telemetry.emit("task_run.running", (self, row))
+        self._hooks(call.options.hooks, "started", row, None)
+
+    def _attempt_frame(self, call: Call) -> Frame:
+        row = call.row
+        return Frame(
+            runtime=self,
+            run_id=self.run.id,
+            flow=self.flow.name,
+            task=row.task,
+            task_run_id=row.id,
+            seq=row.seq,
+            attempt=row.attempt,
+            map_index=row.map_index,
+            scheduled_at=self.run.scheduled_at,
+            clears=row.clears,
+            tags=call.options.tags,
+            state=self.recorder.state_of(call),
+            calls={},
+        )
+
+    def attempt(self, call: Call) -> Ended:
+        """Run one attempt in this thread."""
+        if call.flow is not None:
+            return self.passes.child_here(self, call)
+        return attempt_here(call.spec, call.arguments.values, self._attempt_frame(call), self.clock, self._origin(call))
+
+    async def attempt_async(self, call: Call) -> Ended:
+        """Run one attempt on this loop."""
+        if call.flow is not None:
+            return await self.passes.child_async(self, call)
+        frame, limit = self._attempt_frame(call), call.options.timeout
+        return await attempt_async(call.spec, call.arguments.values, frame, self.clock, self._origin(call), limit=limit)
+
+    def _origin(self, call: Call) -> Callable[[int], str] | None:
+        """Return what says where an argument came from, or None to leave types unchecked."""
+        if not self._check_types or call.options.when != "all_succeeded":
+            return None
+        return lambda place: _from_task(call.arguments, place)
+
+    def submit_attempt(self, call: Call, done: Callable[[Ended], None]) -> Handle:
+        """Hand one attempt to its executor."""
+        executor = self.executor_of(call)
+        if not executor.isolated:
+            return executor.submit(lambda: self.attempt(call), done)
+        work = RemoteAttempt(
+            call.spec.fn,
+            call.arguments.values,
+            self._attempt_frame(call),
+            self.recorder.load_state(call),
+            check=self._origin(call) is not None,
+        )
+        return executor.submit(work, done, lambda note: self._noted(call.row, note))
+
+    def _noted(self, row: TaskRun, note: Note) -> None:
+        if note.kind == "state":
+            self.recorder.keep_state(row.id, *note.body)
+        else:
+            level, logger, message = note.body
+            self._log(LogLine(self.clock.now(), level, logger, row.seq, row.attempt, message), row.task)
+
+    def saved(self, call: Call, command: Save) -> None:
+        """Hear that a task run's row is durable."""
+        row = call.row = command.row
+        if command.settled is None:
+            self.under_way[row.seq] = row
+        else:
+            self.under_way.pop(row.seq, None)
+        telemetry.emit("task_run.saved", (self, row))
+        self._hooks(call.options.hooks, str(row.state), row, command.settled)
+
+    def _hooks(self, hooks: Hooks, name: str, row: TaskRun, settled: Settled | None) -> None:
+        for hook in hooks.at(name):
+            moment = Moment(
+                run_id=self.run.id,
+                flow=self.flow.name,
+                task=row.task,
+                attempt=row.attempt,
+                state=str(row.state),
+                reason=row.reason,
+                error=settled.error if settled else None,
+                result=settled.value if settled else None,
+            )
+            run_hook(hook, moment)
+
+    # --- ends
+
+    @staticmethod
+    def _hand_over(settled: Settled) -> Any:
+        """Give a direct call its value, or raise its failure; a failure that is not critical gives None."""
+        if not settled.critical and settled.state in {State.FAILED, State.CRASHED}:
+            return None
+        return settled.unwrap()
+
+    def _settle(self, future: Future[Any], settled: Settled) -> None:
+        if settled.state in {State.FAILED, State.CRASHED} and settled.critical:
+            self.failed.append((future, settled))
+        future.settle(settled)
+
+    def saver(self) -> Saver:
+        """Return what saves for the tasks of the running loop."""
+        loop = asyncio.get_running_loop()
+        saver = self._savers.get(id(loop))
+        if saver is None:
+            saver = self._savers[id(loop)] = Saver(self, loop)
+        return saver
+
+    def drain_here(self) -> None:
+        """Wait until everything that was begun has ended."""
+        while not self.outstanding.is_idle:
+            event = threading.Event()
+            self.outstanding.when_idle(lambda _, event=event: event.set())  # type: ignore[misc]
+            self.wait(event, None)
+
+    async def drain_async(self) -> None:
+        """Wait, on this loop, until everything that was begun has ended."""
+        if not self.outstanding.is_idle:
+            await wake_on(self.outstanding.when_idle)
+
+    # --- waiting and stopping
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for an event in this thread: its slot is given up meanwhile, and a stop is heard."""
+        executor = self.session.executor(self.flow.options.executor)
+        blocked = getattr(executor, "blocked", nullcontext)
+        with blocked(), waking(event.set):
+            return event.wait(timeout)
+
+    def _await_here(self, future: Future[Any] | MapResults[Any]) -> None:
+        while not future.done():
+            event = threading.Event()
+            future.on_done(lambda _, event=event: event.set())  # type: ignore[misc]
+            self.wait(event, None)
+            self.refuse_when_stopping()
+
+    def pause(self, seconds: float) -> None:
+        """Wait in this thread, unless the run is stopped."""
+        event = threading.Event()
+        release = self.outstanding.on_stop(lambda _: event.set())
+        try:
+            self.wait(event, seconds)
+        finally:
+            release()
+        self.refuse_when_stopping()
+
+    @property
+    def stopping(self) -> BaseException | None:
+        """What the run is being stopped with, if it is."""
+        return self.outstanding.signal
+
+    def refuse_when_stopping(self) -> None:
+        """Raise what the run is being stopped with, if it is."""
+        if self.outstanding.signal is not None:
+            raise self.outstanding.signal
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Name the true cause of an asyncio cancellation: the run's own stop, where there is one."""
+        if isinstance(error, asyncio.CancelledError) and self.stopping is not None:
+            return self.stopping
+        return error
+
+    def stop(self, signal: BaseException) -> None:
+        """Stop the run: its body, what runs, what waits. The first signal counts."""
+        if self.outstanding.stop(signal):
+            telemetry.emit("run.stopping", (self, signal))
+            self.body.stop(signal)
+            self.session.wake_main()
+
+
+class _Countdown:
+    """Calls back when it has been called so often; at once if that is never."""
+
+    def __init__(self, count: int, last: Callable[[], None]) -> None:
+        self._count, self._last, self._lock = count, last, threading.Lock()
+        if not count:
+            last()
+
+    def __call__(self, _: Any) -> None:
+        with self._lock:
+            self._count -= 1
+            is_last = self._count == 0
+        if is_last:
+            self._last()
+
+
+def _from_task(arguments: Arguments, place: int) -> str:
+    digest = arguments.digests[place]
+    for settled in arguments.upstream:
+        if settled.fp == digest:
+            return f", the result of {settled.task}"
+    return ""
+
+
+def run_hook(hook: Callable[..., Any], moment: Moment) -> None:
+    """Call a hook; what it raises is logged and changes nothing."""
+    try:
+        value = call_hook(hook, moment)
+        if asyncio.iscoroutine(value):
+            thread = threading.Thread(target=asyncio.run, args=(value,), name="ostinato-hook", daemon=True)
+            thread.start()
+            thread.join()
+    except Exception:
+        logging.getLogger("ostinato").exception("The hook %r failed; the run goes on.", getattr(hook, "__name__", hook))

@@ -1,0 +1,238 @@
+"""This process as a worker: its store, its lease, its executors and timers, for as long as it holds runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+
+from ostinato.clock import SystemClock
+from ostinato.errors import StoreError
+from ostinato.executors import make_executor
+from ostinato.ids import new_id
+from ostinato.io.results import ResultStore
+from ostinato.outcomes import Cancelled, LeaseLost
+from ostinato.records import Worker
+from ostinato.runtime.gates import Gates
+from ostinato.runtime.journal import Committer
+from ostinato.runtime.timers import Timers
+from ostinato.store.open import open_store
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from ostinato.clock import Clock
+    from ostinato.context import Executor
+    from ostinato.runtime.runner import Runner
+    from ostinato.settings import Settings
+    from ostinato.store.store import Store
+
+_log = logging.getLogger("ostinato.internal")
+_FLUSH_EVERY = 0.2
+
+
+def version() -> str:
+    """Return the version of Ostinato that is installed."""
+    try:
+        return importlib.metadata.version("ostinato")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def this_host() -> str:
+    """Name the machine, its boot and its process namespace: within one of these, a process id means one process."""
+    parts = [socket.gethostname()]
+    for path in ("/proc/sys/kernel/random/boot_id",):
+        try:
+            parts.append(Path(path).read_text(encoding="ascii").strip()[:8])
+        except OSError:
+            parts.append("")
+    try:
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        parts.append("")
+    return "/".join(parts)
+
+
+def process_started(pid: int) -> str:
+    """Tell a process from a later one with the same number: when it started, in ticks since the boot; Linux only."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def is_gone(worker: Worker) -> bool:
+    """Tell whether a worker is certainly dead without waiting for its lease: same machine, no such process."""
+    if worker.host != this_host() or not worker.pid_started:
+        return False
+    return process_started(worker.pid) != worker.pid_started
+
+
+def sweep(store: Store) -> list[Any]:
+    """Mark the runs of dead workers as crashed; those whose process is seen to be gone at once."""
+    gone = [worker.id for worker in store.list_workers() if is_gone(worker)]
+    return store.sweep(gone)
+
+
+class Session:
+    """What the runs of this process share. Leaving it gives everything back."""
+
+    def __init__(self, settings: Settings, *, kind: str = "script", store: Store | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.store = store or open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
+        self.results = ResultStore(settings.results_url)
+        self.gates = Gates()
+        self.timers = Timers()
+        self.committer = Committer()
+        self.runners: dict[str, Runner] = {}
+        self.worker_id = new_id(self.clock.now())
+        self.version = version()
+        self.cwd = str(Path.cwd())
+        self.wake_main: Callable[[], None] = lambda: None
+        """Wakes the main thread when it waits in C; set while signals are handled."""
+        self._kind = kind
+        self._executors: dict[Any, Executor] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._keeper: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Register this process as a worker and begin to renew its lease."""
+        now = self.clock.now()
+        pid = os.getpid()
+        self.store.register(
+            Worker(
+                id=self.worker_id,
+                kind=self._kind,
+                host=this_host(),
+                pid=pid,
+                pid_started=process_started(pid),
+                version=version(),
+                started_at=now,
+                expires_at=now,
+            )
+        )
+        self._keeper = threading.Thread(target=self._keep, name="ostinato-keeper", daemon=True)
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what runs, give the lease back, close the store."""
+        self._asked.put(None)
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join(timeout=10)
+        for executor in self._executors.values():
+            executor.close()
+        self.committer.close()
+        self.timers.close()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        try:
+            self.store.leave(self.worker_id)
+        except StoreError as error:
+            _log.debug("could not leave: %s", error)
+        self.store.close()
+
+    def executor(self, spec: str | Executor | None) -> Executor:
+        """Return the executor of that name, started when it is first needed, or the one that is handed in."""
+        wanted = spec if spec is not None else self.settings.executor
+        found = self._executors.get(wanted)
+        if found is None:
+            with self._lock:
+                found = self._executors.get(wanted)
+                if found is None:
+                    found = make_executor(wanted, self.settings.slots or None)
+                    self._executors[wanted] = found
+        return found
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """A loop in a thread of its own, for async tasks that a sync flow submits."""
+        if self._loop is None:
+            with self._lock:
+                if self._loop is None:
+                    self._loop = _start_loop()
+        return self._loop
+
+    def announce(self, line: str) -> None:
+        """Tell the person who started this process one thing, unless it is to be silent."""
+        if self.settings.display != "none":
+            write_error(line)
+
+    def ask(self, action: Callable[[], None]) -> None:
+        """Have something done on the keeper's thread; safe in a signal handler."""
+        self._asked.put(action)
+
+    # --- the keeper: renews the lease, and writes what only rides along
+
+    def _keep(self) -> None:
+        next_beat = time.monotonic() + self._beat_every
+        last_ok = time.monotonic()
+        while True:
+            try:
+                action = self._asked.get(timeout=_FLUSH_EVERY)
+                if action is None:
+                    return
+                action()
+            except Empty:
+                pass
+            except Exception:  # the lease must be renewed whatever else fails
+                _log.exception("The keeper failed to do what it was asked.")
+            for runner in list(self.runners.values()):
+                runner.journal.flush()
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + self._beat_every
+                last_ok = self._beat(last_ok)
+
+    @property
+    def _beat_every(self) -> float:
+        return self.settings.lease / 4
+
+    def _beat(self, last_ok: float) -> float:
+        try:
+            beat = self.store.beat(self.worker_id)
+        except StoreError as error:
+            silent = time.monotonic() - last_ok
+            _log.warning("The lease could not be renewed for %.1f s: %s", silent, error)
+            if silent >= self.settings.lease * 2 / 3:
+                self._lose(f"the store could not be reached for {silent:.0f} s: {error}")
+            return last_ok
+        if not beat.alive:
+            self._lose("its lease ended while this process was stopped or too busy to renew it")
+        for run_id in beat.cancelled:
+            runner = self.runners.get(run_id)
+            if runner is not None:
+                runner.stop(Cancelled("somebody asked to cancel the run"))
+        return time.monotonic()
+
+    def _lose(self, why: str) -> None:
+        for runner in list(self.runners.values()):
+            runner.stop(LeaseLost(why))
+
+
+def _start_loop() -> asyncio.AbstractEventLoop:
+    import asyncio  # a sync flow without async tasks need not pay for it
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="ostinato-loop", daemon=True).start()
+    return loop
+
+
+def write_error(text: str) -> None:
+    """Write a line for a person to the real standard error."""
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(text.rstrip("\n") + "\n")
+        stream.flush()

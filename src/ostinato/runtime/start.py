@@ -1,0 +1,189 @@
+"""Where runs begin in this process: a flow that is called, or a run that is taken up again."""
+
+from __future__ import annotations
+
+import types
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ostinato.errors import OstinatoError, RunStateError, TargetError, UsageError
+from ostinato.fingerprint import fingerprint
+from ostinato.ids import new_id
+from ostinato.outcomes import parse_failure
+from ostinato.records import RunFilter
+from ostinato.runtime.capture import captured
+from ostinato.runtime.display import open_display
+from ostinato.runtime.passes import Passes, new_run
+from ostinato.runtime.retention import prune_a_little
+from ostinato.runtime.session import Session, sweep
+from ostinato.runtime.signals import interruptible
+from ostinato.settings import load_settings
+from ostinato.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ostinato.authoring.flow import Flow
+    from ostinato.records import Run
+    from ostinato.settings import Settings
+    from ostinato.store.store import Store
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def run_here(flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a flow here and now; a coroutine that does, if the flow is async.
+
+    Raises:
+        ParameterError: If the parameters are refused; no run was made.
+        Exception: What the flow's body raised.
+    """
+    parameters = flow.validate(args, kwargs)
+    if flow.spec.is_async:
+        return _run_async(flow, parameters)
+    with opened(load_settings()) as (session, passes):
+        run, given, finished = begin(session, flow, parameters)
+        if finished:
+            return session.results.load(run.result) if run.result else None
+        with _clean():
+            return passes.run_here(run, flow, given)
+
+
+async def _run_async(flow: Flow[Any, Any], parameters: dict[str, Any]) -> Any:
+    with opened(load_settings()) as (session, passes):
+        run, given, finished = begin(session, flow, parameters)
+        if finished:
+            return session.results.load(run.result) if run.result else None
+        with _clean():
+            return await passes.run_async(run, flow, given)
+
+
+@contextmanager
+def opened(settings: Settings, *, kind: str = "script") -> Iterator[tuple[Session, Passes]]:
+    """Open this process as a worker, with a display, captured output and Ctrl-C handled."""
+    with Session(settings, kind=kind) as session:
+        passes = Passes(session)
+        with (
+            open_display(settings) as display,
+            captured(level=_LEVELS[settings.log_level], echo=display.echoes),
+            interruptible(session),
+        ):
+            prune_a_little(session)
+            yield session, passes
+
+
+def begin(session: Session, flow: Flow[Any, Any], parameters: dict[str, Any]) -> tuple[Run, Mapping[str, Any], bool]:
+    """Create a flow's run, or take up the interrupted one where that is asked for.
+
+    Returns:
+        The run, leased to the session; the parameters it runs with; whether it had finished already.
+
+    Raises:
+        RunStateError: If a run of this flow has the same idempotency key and did not succeed.
+    """
+    sweep(session.store)
+    interrupted = find_interrupted(session.store, flow)
+    if interrupted is not None and flow.options.resume:
+        stored = stored_parameters(session, interrupted)
+        if stored is not None and fingerprint(stored).digest == fingerprint(parameters).digest:
+            session.announce(f"Going on with run {interrupted.id}, {_finished(session.store, interrupted)}.")
+            return session.store.reopen(interrupted.id, session.worker_id), stored, False
+        session.announce(f"Run {interrupted.id} was interrupted too, with other parameters; this is a new run.")
+    elif interrupted is not None:
+        session.announce(
+            f"An earlier run of {flow.name}, {interrupted.id}, was interrupted, "
+            f"{_finished(session.store, interrupted)}. Go on with it by `ostinato runs resume {interrupted.id}`."
+        )
+    run = new_run(session, flow, parameters, identity=new_id(session.clock.now()))
+    created = session.store.create(run)
+    if created.id == run.id:
+        return created, parameters, False
+    if created.state is State.SUCCEEDED:
+        session.announce(
+            f"Run {created.id} has the key {flow.options.key!r} already and succeeded; its result is given."
+        )
+        return created, parameters, True
+    message = (
+        f"Run {created.id} of {flow.name} has the key {flow.options.key!r} already and is {created.state}. "
+        f"Go on with it by `ostinato runs retry {created.id}`, or use another key."
+    )
+    raise RunStateError(message)
+
+
+def find_interrupted(store: Store, flow: Flow[Any, Any]) -> Run | None:
+    """Return the newest run of this very flow, if it was interrupted."""
+    if flow.target is None:
+        return None
+    newest = store.list_runs(RunFilter(flow=flow.name, target=flow.target, top_level=True, limit=1))
+    return newest[0] if newest and newest[0].state is State.CRASHED else None
+
+
+def _finished(store: Store, run: Run) -> str:
+    count = store.count_task_runs([run.id]).get(run.id, {}).get(State.SUCCEEDED, 0)
+    return f"with {count} task run{'s' if count != 1 else ''} finished"
+
+
+def stored_parameters(session: Session, run: Run) -> dict[str, Any] | None:
+    """Return the parameters a run was made with, or None where they could not be stored."""
+    if run.parameters is None:
+        return None
+    parameters: dict[str, Any] = session.results.load(run.parameters)
+    return parameters
+
+
+def take_up(
+    session: Session, passes: Passes, run: Run, flow: Flow[Any, Any], changes: Mapping[str, Any] | None = None
+) -> Any:
+    """Run a run that was reopened for this session to its end.
+
+    Returns:
+        What the body returned; a coroutine of it if the flow is async.
+    """
+    parameters = stored_parameters(session, run)
+    if parameters is None:
+        message = (
+            f"The parameters of run {run.id} could not be stored when it began, so only its own process could run it."
+        )
+        raise UsageError(message)
+    given = flow.validate((), {**parameters, **(changes or {})})
+    return passes.run_async(run, flow, given) if flow.spec.is_async else passes.run_here(run, flow, given)
+
+
+def failure_line(run: Run) -> str:
+    """Say in one line how a run failed."""
+    failure = parse_failure(run.error)
+    return "" if failure is None else failure.line
+
+
+@contextmanager
+def _clean() -> Iterator[None]:
+    """Take our own frames out of what a run raises: a person looks for theirs."""
+    try:
+        yield
+    except OstinatoError as error:
+        raise error.with_traceback(without_own_frames(error)) from error.__cause__
+    except BaseException as error:
+        error.__traceback__ = without_own_frames(error)
+        raise
+
+
+def without_own_frames(error: BaseException) -> types.TracebackType | None:
+    """Return an exception's traceback without Ostinato's own frames."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith("ostinato."):
+            frames.append(trace)
+        trace = trace.tb_next
+    kept: types.TracebackType | None = None
+    for frame in reversed(frames):
+        kept = types.TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return kept
+
+
+def unloadable(run: Run) -> TargetError:
+    """Say that a run's flow has no place to be found in."""
+    return TargetError(
+        f"Run {run.id} of {run.flow} was started from a prompt or a notebook, so its flow cannot be found again. "
+        "Define the flow in a file."
+    )

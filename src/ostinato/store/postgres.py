@@ -1,0 +1,357 @@
+"""The store in PostgreSQL.
+
+A commit is one statement, hence one transaction and one round trip: a guard that locks the run's row and yields it
+only if the epoch, the state and the lease allow the commit, and one data-modifying CTE for each table, fed by the
+guard. Each table's rows travel as one JSON parameter, so a batch of any size is the same prepared statement.
+
+```
+WITH guard AS (SELECT … FROM run JOIN worker … FOR NO KEY UPDATE OF run),
+     put_task_run AS (INSERT INTO task_run SELECT r.… FROM guard, json_to_recordset(…) AS r (…) ON CONFLICT …),
+     put_event AS (…) …
+SELECT cancel_requested_at FROM guard          no row: the epoch is stale, and nothing was written
+```
+
+Numbers of events are given before their transactions commit, so a reader that goes by number could pass over one
+that comes late. A transaction that adds events therefore first takes a shared advisory lock which says above what
+number its own will be, and a reader of all events stops at the lowest such number.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+import psycopg
+
+from ostinato.clock import SECOND
+from ostinato.errors import StaleEpochError, StoreUnavailableError
+from ostinato.records import Commit, StoredEvent, StoreInfo
+from ostinato.states import State
+from ostinato.store import batch, statements
+from ostinato.store.postgres_link import Link, is_passing
+from ostinato.store.revisions import HEAD
+from ostinato.store.rows import TABLES, Row, clean, cleaned, kinds
+from ostinato.store.sql import Session, SqlStore, events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ostinato.clock import Clock
+    from ostinato.store.postgres_link import Connection
+
+T = TypeVar("T")
+
+_SERVER_NOW: Final = f"(extract(epoch FROM clock_timestamp()) * {SECOND})::bigint"
+_CLOCK_TRUST: Final = 5.0
+"""Seconds for which the difference between the server's clock and ours is taken to stand."""
+
+_TYPES: Final = {str: "text", State: "text", int: "bigint", bool: "boolean", bytes: "text"}
+_BLOB: Final[dict[str, type]] = {"hash": str, "run_id": str}
+
+# The space of our advisory locks: 16 bits of our own, then 48 of the highest event number given so far.
+_SPACE: Final = 0x4F53
+_GATE: Final = f"SELECT pg_advisory_xact_lock_shared({_SPACE << 48} | last_value) IS NULL AS locked FROM event_id_seq"
+_LOWEST_OPEN: Final = f"""
+    SELECT min(((classid::bigint & 65535) << 32) | objid::bigint) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = {_SPACE}
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+_OWN: Final = {
+    statements.INSERT_EVENT: f"""
+    WITH gate AS MATERIALIZED ({_GATE})
+    INSERT INTO event (at, kind, run_id, seq, data)
+    SELECT :at::bigint, :kind::text, :run_id::text, :seq::integer, :data::text FROM gate WHERE locked IS NOT NULL""",
+}
+"""Statements that differ here from what both dialects share."""
+
+
+class PostgresStore(SqlStore):
+    """A `Store` in a PostgreSQL database, for any number of processes and machines."""
+
+    def __init__(
+        self, url: str, *, durability: str = "durable", clock: Clock | None = None, lease: float = 8.0
+    ) -> None:
+        """Connect to the database.
+
+        Args:
+            url: ``postgresql://user@host/database``, or anything else that libpq understands.
+            durability: ``durable`` (what was acknowledged survives a loss of power) or ``crash-safe`` (it
+                survives the end of any process, the server's postmaster excepted).
+            clock: What tells the time, the server's clock if None.
+            lease: Seconds that a worker's lease lasts.
+
+        Raises:
+            StoreUnavailableError: If the server cannot be reached.
+            SchemaError: If the database is older or newer than this version, or not ours.
+        """
+        super().__init__(lease)
+        self._durability = durability
+        self._clock = clock
+        self._link = Link(url, durability)
+        self._skew = _Skew()
+
+    def now(self) -> int:
+        """Return the instant now by the store's own clock, which judges leases."""
+        if self._clock is not None:
+            return self._clock.now()
+        return self._skew.now(lambda: self._read(lambda tx: tx.now()))
+
+    def close(self) -> None:
+        """Let go of the database. Closing twice is harmless."""
+        self._link.close()
+
+    # --- the hot path
+
+    def commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+        """Write what a running run did: all of it or nothing."""
+        has_clock = self._clock is not None
+        composed = _compose(run_id, epoch, entries, has_clock=has_clock)
+
+        def work(connection: Connection, lost: int | None) -> tuple[bool, ...] | None:
+            statement, values = composed
+            if lost is not None:
+                self._link.end_backend(connection, lost)
+                if (ended := _ended(connection, run_id, epoch, entries)) is not None:
+                    return ended
+                if _has_events(connection, entries):
+                    rest = msgspec.structs.replace(entries, events=[])
+                    statement, values = _compose(run_id, epoch, rest, has_clock=has_clock)
+            if self._clock is not None:
+                values["now"] = self._clock.now()
+            return connection.execute(statement, values, prepare=True).fetchone()
+
+        found = self._link.persist(work)
+        if found is None:
+            raise StaleEpochError(
+                f"Run {run_id} is no longer held in epoch {epoch}: its lease ended, another process took it "
+                f"up or it has ended. Nothing was written."
+            )
+        return found[0]
+
+    # --- transactions of the other verbs
+
+    def _read(self, work: Callable[[Session], T]) -> T:
+        return self._link.persist(lambda connection, _: work(_PostgresSession(connection, self._clock)))
+
+    def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:
+        def attempt(connection: Connection, _: int | None) -> T:
+            connection.execute("BEGIN")
+            result = work(_PostgresSession(connection, self._clock))
+            try:
+                connection.execute("COMMIT")
+            except psycopg.Error as error:
+                if again or not connection.closed or not is_passing(error):
+                    raise
+                raise StoreUnavailableError(
+                    f"The connection to {self._link.location} was lost in the middle of a commit, so it is not known "
+                    f"whether it went through. Look at the run before you try again."
+                ) from error
+            return result
+
+        return self._link.persist(attempt)
+
+    def list_events(self, run_id: str | None = None, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
+        """List events in the order they were stored, from the first beyond `after`."""
+
+        def work(tx: Session) -> list[Row]:
+            if run_id is not None:
+                return tx.rows(statements.EVENTS_OF, run_id=run_id, after=after, limit=limit)
+            # three snapshots, in this order, or one that commits in between is passed over
+            given = tx.rows("SELECT last_value FROM event_id_seq")[0][0]
+            lowest = tx.rows(_LOWEST_OPEN)[0][0]
+            last = given if lowest is None else min(given, lowest)
+            rows = tx.rows(statements.EVENTS, after=after, limit=limit)
+            return [row for row in rows if row[0] <= last]
+
+        return events(self._read(work))
+
+    def info(self) -> StoreInfo:
+        """Describe the database."""
+
+        def work(tx: Session) -> StoreInfo:
+            names = (*TABLES, "blob")
+            counts = {name: tx.rows(f"SELECT count(*) FROM {name}")[0][0] for name in names}
+            return StoreInfo(
+                dialect="postgresql",
+                version=tx.rows("SHOW server_version")[0][0],
+                location=self._link.location,
+                revision=tx.rows("SELECT version_num FROM alembic_version")[0][0],
+                head=HEAD,
+                durability=self._durability,
+                size=tx.rows("SELECT pg_database_size(current_database())")[0][0],
+                counts=counts,
+            )
+
+        return self._read(work)
+
+
+class _Skew:
+    """The server's clock, asked now and then; in between, ours and the difference."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._difference = 0
+        self._asked_at = float("-inf")
+
+    def now(self, ask: Callable[[], int]) -> int:
+        """Return the instant now; `ask` the server when the last time is too long ago."""
+        with self._lock:
+            if time.monotonic() - self._asked_at > _CLOCK_TRUST:
+                before = time.monotonic_ns()
+                there = ask()
+                here = (before + time.monotonic_ns()) // 2000
+                self._difference, self._asked_at = there - here, time.monotonic()
+            return time.monotonic_ns() // 1000 + self._difference
+
+
+# --- the one statement of a commit
+
+
+def _compose(run_id: str, epoch: int, entries: Commit, *, has_clock: bool) -> tuple[str, dict[str, Any]]:
+    """Choose the statement for what a commit holds, and encode its parameters."""
+    values: dict[str, Any] = {"run": run_id, "epoch": epoch}
+    puts = batch.puts(run_id, entries)
+    for table, records in puts.items():
+        values[table] = _encode(records)
+    gone = batch.removed_states(entries)
+    if gone:
+        values["gone"] = _encode(gone)
+    if entries.orphans:
+        values["orphans"] = entries.orphans
+    if entries.end is not None:
+        end = cleaned(entries.end)
+        values |= {name: getattr(end, name) for name in ("reason", "finished_at", "result", "error")}
+        values["state"] = str(end.state)
+    progress = entries.end is None and batch.shows_progress(entries)
+    statement = _statement(
+        (*puts, *(name for name in ("gone", "orphans") if name in values)),
+        has_end=entries.end is not None,
+        has_progress=progress,
+        has_clock=has_clock,
+    )
+    return statement, values
+
+
+def _encode(records: Sequence[msgspec.Struct]) -> str:
+    """Encode records as a JSON array; bytes in it as base64, texts such that PostgreSQL takes them."""
+    try:
+        text = msgspec.json.encode(records).decode()
+    except UnicodeEncodeError:
+        text = "\\u0000"
+    if "\\u0000" in text:
+        text = msgspec.json.encode([cleaned(record) for record in records]).decode()
+    return text
+
+
+@functools.cache
+def _statement(parts: tuple[str, ...], *, has_end: bool, has_progress: bool, has_clock: bool) -> str:
+    """Write the statement for a commit with these parts, in psycopg's tongue."""
+    now = ":now::bigint" if has_clock else _SERVER_NOW
+    ctes = [
+        f"""guard AS MATERIALIZED (
+        SELECT run.id, run.cancel_requested_at, run.recoveries FROM run JOIN worker ON worker.id = run.worker_id
+        WHERE run.id = :run AND run.epoch = :epoch AND run.state IN ({statements.LIVE_STATES})
+            AND worker.expires_at > {now}
+        FOR NO KEY UPDATE OF run)"""
+    ]
+    if "event" in parts:
+        ctes.append(f"gate AS MATERIALIZED ({_GATE}, guard)")
+    ctes += [_cte(part) for part in parts]
+    if has_end:
+        ctes.append(
+            """finish AS (UPDATE run SET state = :state::text, reason = :reason, finished_at = :finished_at,
+            result = :result, error = :error, worker_id = NULL,
+            recoveries = CASE WHEN :state::text = 'crashed' THEN run.recoveries ELSE 0 END
+            FROM guard WHERE run.id = guard.id)"""
+        )
+    if has_progress:
+        ctes.append(
+            "progress AS (UPDATE run SET recoveries = 0 FROM guard WHERE run.id = guard.id AND guard.recoveries > 0)"
+        )
+    text = "WITH " + ",\n".join(ctes) + "\nSELECT cancel_requested_at IS NOT NULL FROM guard"
+    return statements.for_postgres(text)
+
+
+def _cte(part: str) -> str:
+    if part == "orphans":
+        return """orphan AS (UPDATE task_run SET orphaned = TRUE FROM guard
+            WHERE task_run.run_id = guard.id AND seq = ANY(:orphans::integer[]))"""
+    if part == "gone":
+        return """forget AS (DELETE FROM state_value USING guard,
+            json_to_recordset(:gone::json) AS r (run_id text, task_run_id text, name text)
+            WHERE state_value.run_id = r.run_id AND state_value.task_run_id = r.task_run_id
+                AND state_value.name = r.name)"""
+    fields = kinds(TABLES[part]) if part in TABLES else _BLOB
+    names = ", ".join(fields)
+    cells = ", ".join(f"decode(r.{n}, 'base64')" if kind is bytes else f"r.{n}" for n, kind in fields.items())
+    types = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in fields.items())
+    gate, condition = (", gate", " WHERE gate.locked IS NOT NULL") if part == "event" else ("", "")
+    return f"""put_{part} AS (INSERT INTO {part} ({names}) SELECT {cells}
+        FROM guard{gate}, json_to_recordset(:{part}::json) AS r ({types}){condition}
+        {statements.ON_CONFLICT[part]})"""
+
+
+# --- when the answer to a commit was lost: everything in it may be put twice without harm but these two
+
+
+def _ended(connection: Connection, run_id: str, epoch: int, entries: Commit) -> tuple[bool, ...] | None:
+    """Look whether the end in a commit is there already; a run has but one, so then all of the commit is."""
+    if entries.end is None:
+        return None
+    found: tuple[bool, ...] | None = connection.execute(
+        """SELECT cancel_requested_at IS NOT NULL FROM run
+        WHERE id = %s AND epoch = %s AND state = %s AND finished_at = %s""",
+        (run_id, epoch, str(entries.end.state), entries.end.finished_at),
+    ).fetchone()
+    return found
+
+
+def _has_events(connection: Connection, entries: Commit) -> bool:
+    """Look whether the events of a commit are there already."""
+    if not entries.events:
+        return False
+    event = cleaned(entries.events[-1])
+    found = connection.execute(
+        """SELECT 1 FROM event
+        WHERE run_id = %s AND at = %s AND kind = %s AND seq IS NOT DISTINCT FROM %s AND data = %s""",
+        (event.run_id, event.at, event.kind, event.seq, event.data),
+    ).fetchone()
+    return found is not None
+
+
+class _PostgresSession:
+    """An open transaction, or a single statement; texts cleaned."""
+
+    def __init__(self, connection: Connection, clock: Clock | None) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def now(self) -> int:
+        """Return the instant now by the store's clock."""
+        if self._clock is not None:
+            return self._clock.now()
+        found = self._connection.execute(f"SELECT {_SERVER_NOW}").fetchone()
+        return int(found[0]) if found else 0
+
+    def rows(self, statement: str, **values: Any) -> list[Row]:
+        """Run a query and return all its rows."""
+        return self._connection.execute(statements.for_postgres(statement), _bound(values), binary=True).fetchall()
+
+    def change(self, statement: str, **values: Any) -> int:
+        """Run a statement that changes rows and return how many it touched."""
+        statement = statements.for_postgres(_OWN.get(statement, statement))
+        return self._connection.execute(statement, _bound(values)).rowcount
+
+
+def _bound(values: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: _value(value) for name, value in values.items()} or None
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [clean(item) if isinstance(item, str) else item for item in value]
+    return value

@@ -1,0 +1,221 @@
+"""The one schema, as SQLAlchemy Core metadata: every table, index and check, in both dialects.
+
+Only migrations import this module; at run time the store speaks hand-written SQL (`statements.py`) through
+the raw drivers, because importing SQLAlchemy costs a third of a second. `schema.sqlite.sql` and
+`schema.postgres.sql` are rendered from here (``python -m ostinato.store.migrate``) so that a fresh SQLite
+file needs no SQLAlchemy either; tests hold the three and the migrations together.
+
+Columns are the fields of `ostinato.records`, in their order. Instants are microseconds in a BIGINT, lists are
+JSON in a TEXT. Identifiers have the collation "C" on PostgreSQL: quicker, and the same order as in SQLite.
+There are no foreign keys: rows of a run are written only under the run's lock and removed with it, and
+cascades would cost every insert.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostinato.states import TERMINAL, State
+
+metadata = sa.MetaData()
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+_OPEN = ", ".join(f"'{state}'" for state in State if state not in TERMINAL)
+
+_Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_Instant = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_Bytes = sa.LargeBinary
+
+
+def _column(name: str, kind: Any, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, kind, nullable=null)
+
+
+def _state_check(table: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"state IN ({_STATES})", name=f"{table}_state")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    _column("id", _Id),
+    _column("kind", sa.Text),
+    _column("host", sa.Text),
+    _column("pid", sa.BigInteger().with_variant(sa.Integer(), "sqlite")),
+    _column("pid_started", sa.Text),
+    _column("version", sa.Text),
+    _column("started_at", _Instant),
+    _column("expires_at", _Instant),
+    sa.PrimaryKeyConstraint("id"),
+    sqlite_with_rowid=False,
+)
+
+run = sa.Table(
+    "run",
+    metadata,
+    _column("id", _Id),
+    _column("flow", sa.Text),
+    _column("state", sa.Text),
+    _column("reason", sa.Text, null=True),
+    _column("epoch", sa.Integer),
+    _column("attempt", sa.Integer),
+    _column("recoveries", sa.Integer),
+    _column("lineage", sa.Text),
+    _column("parent_run_id", _Id, null=True),
+    _column("parent_seq", sa.Integer, null=True),
+    _column("branch_of", _Id, null=True),
+    _column("branch_cut", sa.Text),
+    _column("parameters", _Bytes, null=True),
+    _column("target", sa.Text, null=True),
+    _column("cwd", sa.Text, null=True),
+    _column("code", sa.Text, null=True),
+    _column("tags", sa.Text),
+    _column("key", sa.Text, null=True),
+    _column("worker_id", _Id, null=True),
+    _column("version", sa.Text),
+    _column("created_at", _Instant),
+    _column("scheduled_at", _Instant, null=True),
+    _column("started_at", _Instant, null=True),
+    _column("finished_at", _Instant, null=True),
+    _column("cancel_requested_at", _Instant, null=True),
+    _column("result", _Bytes, null=True),
+    _column("error", sa.Text, null=True),
+    sa.PrimaryKeyConstraint("id"),
+    _state_check("run"),
+    # create() finds the run that already has a key
+    sa.Index("run_key", "flow", "key", unique=True, **_where("key IS NOT NULL")),
+    # what a worker holds: beat, leave, sweep
+    sa.Index("run_worker", "worker_id", **_where("worker_id IS NOT NULL")),
+    # the children of a run, and the forks of a run: prune, listings
+    sa.Index("run_parent", "parent_run_id", **_where("parent_run_id IS NOT NULL")),
+    sa.Index("run_branch", "branch_of", **_where("branch_of IS NOT NULL")),
+    # listings, newest first: all, of one flow, and those that have not ended however many have
+    sa.Index("run_created", "created_at", "id"),
+    sa.Index("run_flow", "flow", "created_at", "id"),
+    sa.Index("run_open", "created_at", "id", **_where(f"state IN ({_OPEN})")),
+    # prune goes by age of the end
+    sa.Index("run_finished", "finished_at", "id", **_where("finished_at IS NOT NULL")),
+)
+
+task_run = sa.Table(
+    "task_run",
+    metadata,
+    _column("run_id", _Id),
+    _column("seq", sa.Integer),
+    _column("id", _Id),
+    _column("parent_seq", sa.Integer, null=True),
+    _column("kind", sa.Text),
+    _column("task", sa.Text),
+    _column("key", sa.Text),
+    _column("map_index", sa.Integer, null=True),
+    _column("partition", sa.Text, null=True),
+    _column("state", sa.Text),
+    _column("reason", sa.Text, null=True),
+    _column("epoch", sa.Integer),
+    _column("attempt", sa.Integer),
+    _column("failures", sa.Integer),
+    _column("clears", sa.Integer),
+    _column("created_at", _Instant),
+    _column("started_at", _Instant, null=True),
+    _column("finished_at", _Instant, null=True),
+    _column("inputs", _Bytes, null=True),
+    _column("result", _Bytes, null=True),
+    _column("result_fp", _Bytes, null=True),
+    _column("error", sa.Text, null=True),
+    _column("upstream", sa.Text, null=True),
+    _column("code", sa.Text, null=True),
+    _column("child_run_id", _Id, null=True),
+    _column("critical", sa.Boolean),
+    _column("orphaned", sa.Boolean),
+    # The key and nothing else: this is the table that every commit writes. With a rowid in SQLite: rows
+    # carry results of some KB, which a clustered index would have to move about.
+    sa.PrimaryKeyConstraint("run_id", "seq"),
+    _state_check("task_run"),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    _column("run_id", _Id),
+    _column("seq", sa.Integer),
+    _column("attempt", sa.Integer),
+    _column("epoch", sa.Integer),
+    _column("state", sa.Text),
+    _column("reason", sa.Text, null=True),
+    _column("started_at", _Instant, null=True),
+    _column("finished_at", _Instant, null=True),
+    _column("error", sa.Text, null=True),
+    _column("code", sa.Text, null=True),
+    sa.PrimaryKeyConstraint("run_id", "seq", "attempt", "epoch"),
+    _state_check("attempt"),
+)
+
+log = sa.Table(
+    "log",
+    metadata,
+    _column("run_id", _Id),
+    _column("epoch", sa.Integer),
+    _column("n", sa.Integer),
+    _column("first_at", _Instant),
+    _column("last_at", _Instant),
+    _column("level", sa.Integer),
+    _column("lines", _Bytes),
+    sa.PrimaryKeyConstraint("run_id", "epoch", "n"),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", _Instant, sa.Identity(always=True)),
+    _column("at", _Instant),
+    _column("kind", sa.Text),
+    _column("run_id", _Id),
+    _column("seq", sa.Integer, null=True),
+    _column("data", sa.Text),
+    sa.PrimaryKeyConstraint("id"),
+    sa.Index("event_run", "run_id", "id"),
+    # a number is never given twice, even when the newest events have been pruned
+    sqlite_autoincrement=True,
+)
+
+state_value = sa.Table(
+    "state_value",
+    metadata,
+    _column("run_id", _Id),
+    _column("task_run_id", _Id),
+    _column("name", sa.Text),
+    _column("value", _Bytes),
+    sa.PrimaryKeyConstraint("run_id", "task_run_id", "name"),
+)
+
+cache = sa.Table(
+    "cache",
+    metadata,
+    _column("key", _Id),
+    _column("run_id", _Id),
+    _column("task", sa.Text),
+    _column("seq", sa.Integer),
+    _column("result", _Bytes),
+    _column("result_fp", _Bytes),
+    _column("created_at", _Instant),
+    _column("expires_at", _Instant, null=True),
+    sa.PrimaryKeyConstraint("key"),
+    sa.Index("cache_expires", "expires_at", **_where("expires_at IS NOT NULL")),
+)
+
+blob = sa.Table(
+    "blob",
+    metadata,
+    _column("hash", _Id),
+    # a run, or ``cache:<key>``
+    _column("run_id", _Id),
+    sa.PrimaryKeyConstraint("hash", "run_id"),
+    sa.Index("blob_run", "run_id"),
+    sqlite_with_rowid=False,
+)
