@@ -19,7 +19,7 @@ from ostinato.outcomes import Cancel, Skip
 from ostinato.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -387,6 +387,18 @@ class MapResults(Generic[R_co]):
             yield self._value(index)
             index += 1
 
+    async def __aiter__(self) -> AsyncIterator[R_co]:
+        """Yield the values in order, waiting for each without holding a thread."""
+        self.looked_at = True
+        index = 0
+        while True:
+            if not self._is_ready(index):
+                await wake_on(lambda callback, index=index: self.on_ready(index, callback))  # type: ignore[misc]
+            if index >= len(self._values):
+                return
+            yield self._value(index)
+            index += 1
+
     def __len__(self) -> int:
         """Return the number of items, once it is known."""
         self._until(-1, None)
@@ -432,8 +444,11 @@ if TYPE_CHECKING:
         looked_at: bool
 
         @property
-        def futures(self) -> list[Future[R]]:
+        def futures(self) -> Sequence[Future[R]]:
             """The futures of the items, once their number is known."""
+
+        def __aiter__(self) -> AsyncIterator[R]:
+            """Yield the values in order, waiting for each without holding a thread."""
 
         def wait(self, timeout: float | None = None) -> None:
             """Wait until every item has ended, well or not."""

@@ -74,16 +74,18 @@ class Flow(Signature[P, T_co]):
             return None
         return f"{Path(file).absolute()}:{self._fn.__qualname__}"
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run it: as a child run inside a run, else here and now."""
-        frame = find_frame()
-        if frame is None:
-            from ostinato.runtime.start import run_here  # the one lazy door: see docs/architecture.md
+    if not TYPE_CHECKING:  # its type is that of `Signature`
 
-            return run_here(self, args, kwargs)
-        if frame.runtime is None:
-            return self._fn(*args, **kwargs)
-        return frame.runtime.call_flow(self, args, kwargs)
+        def __call__(self, /, *args, **kwargs):
+            """Run it: as a child run inside a run, else here and now."""
+            frame = find_frame()
+            if frame is None:
+                from ostinato.runtime.start import run_here  # noqa: PLC0415  # the one lazy door
+
+                return run_here(self, args, kwargs)
+            if frame.runtime is None:
+                return self._fn(*args, **kwargs)
+            return frame.runtime.call_flow(self, args, kwargs)
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Check and convert parameters by their annotations, with pydantic.

@@ -98,6 +98,8 @@ class Spec:
     def _explain(self, reason: str, kwargs: dict[str, Any]) -> str:
         unknown = [name for name in kwargs if name not in self.names]
         hint = nearest(unknown[0], self.names) if unknown else ""
+        if "wait_for" in unknown:
+            hint = " Order without data by task.with_options(wait_for=[...])."
         return f"{self.key}{self.signature} cannot be called like this: {reason}.{hint}"
 
     def call(self, values: Sequence[Any]) -> Any:

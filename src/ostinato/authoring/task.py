@@ -115,12 +115,14 @@ class Task(Signature[P, T_co]):
         """What identities are derived from: the given name, or ``file.function``."""
         return self.options.name or self.spec.key
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Run it and return its value; outside a run, call the function."""
-        frame = find_frame()
-        if frame is None or frame.runtime is None:
-            return self._fn(*args, **kwargs)
-        return frame.runtime.call(self, args, kwargs)
+    if not TYPE_CHECKING:  # its type is that of `Signature`
+
+        def __call__(self, /, *args, **kwargs):
+            """Run it and return its value; outside a run, call the function."""
+            frame = find_frame()
+            if frame is None or frame.runtime is None:
+                return self._fn(*args, **kwargs)
+            return frame.runtime.call(self, args, kwargs)
 
     def _submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._runtime("submit").submit(self, args, kwargs)
