@@ -59,14 +59,10 @@ def a_run(store: Store, worker: str = "bench") -> str:
     """Register a worker and store a run that it holds; return the run's id."""
     now = store.now()
     store.register(
-        Worker(
-            id=worker, kind="script", host="bench", pid=1, pid_started="", version="", started_at=now, expires_at=0
-        )
+        Worker(id=worker, kind="script", host="bench", pid=1, pid_started="", version="", started_at=now, expires_at=0)
     )
     run_id = new_id(now)
-    store.create(
-        Run(id=run_id, flow="bench", state=State.RUNNING, lineage=run_id, worker_id=worker, created_at=now)
-    )
+    store.create(Run(id=run_id, flow="bench", state=State.RUNNING, lineage=run_id, worker_id=worker, created_at=now))
     return run_id
 
 
@@ -104,7 +100,7 @@ def sqlite_floor(path: Path, durability: str) -> Callable[[list[TaskRun]], None]
 
 def postgres_floor(url: str, durability: str, batch: int) -> Callable[[list[TaskRun]], None]:
     """Return what writes rows to our table by a bare INSERT, or where there are several by COPY."""
-    import psycopg
+    import psycopg  # noqa: PLC0415  not installed everywhere
 
     db = psycopg.connect(url, autocommit=True)
     db.execute(f"SET synchronous_commit = {'on' if durability == 'durable' else 'off'}")
@@ -141,7 +137,7 @@ def compare(name: str, floor: list[float], ours: list[float], batch: int) -> Non
     spread = (max(ours) - min(ours)) / own
     print(
         f"{name:<34} batch {batch:>5}: floor {low * 1e6:>8,.0f} µs  store {own * 1e6:>8,.0f} µs a commit "
-        f"(+{(own - low) * 1e6:,.0f} µs, × {own / low:.2f}, spread {spread:.0%})  {batch / own:>9,.0f} rows/s"
+        f"(+{(own - low) * 1e6:,.0f} µs, {own / low:.2f} times, spread {spread:.0%})  {batch / own:>9,.0f} rows/s"
     )
 
 
@@ -196,8 +192,12 @@ def bench_processes(url: str, durability: str, count: int = 8, batch: int = 10, 
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    rows = sorted(int(process.communicate("go\n")[0]) for process in processes)
-    name = f"{url.split(':')[0] if '://' in url else 'sqlite'} {durability}"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    rows = sorted(int(process.communicate()[0]) for process in processes)
+    name = f"{url.split(':', maxsplit=1)[0] if '://' in url else 'sqlite'} {durability}"
     print(
         f"{name:<34} {count} processes, batches of {batch}: {sum(rows) / seconds:,.0f} rows/s in all, "
         f"the slowest {rows[0] / rows[-1]:.2f} of the quickest"
@@ -208,13 +208,13 @@ def bench_processes(url: str, durability: str, count: int = 8, batch: int = 10, 
 @contextlib.contextmanager
 def a_postgres(url: str | None) -> Iterator[str | None]:
     """Yield the address of a PostgreSQL database with our tables: the one given, or one of our own."""
-    from ostinato.store import migrate
+    from ostinato.store import migrate  # noqa: PLC0415  loads SQLAlchemy
 
     if url is not None:
         migrate.upgrade(url)
         yield url
         return
-    from tests.postgres import MissingError, PostgresServer
+    from tests.postgres import MissingError, PostgresServer  # noqa: PLC0415
 
     try:
         server = PostgresServer()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ostinato.clock import to_datetime
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
@@ -39,6 +41,8 @@ class Frame(msgspec.Struct, kw_only=True):
     clears: int = 0
     tags: tuple[str, ...] = ()
     state: MutableMapping[str, Any] = {}
+    unfinished: dict[str, str] = {}
+    """What was printed since the last newline, by stream."""
     calls: dict[bytes, int] = {}
     """How often each (task, fingerprint) was called in this body."""
 
@@ -55,7 +59,7 @@ set_frame = _frame.set
 reset_frame = _frame.reset
 
 
-class Ended(msgspec.Struct, kw_only=True):
+class Ended(msgspec.Struct, kw_only=True, gc=False):
     """How one attempt ended, told by whoever ran it."""
 
     value: Any = None
@@ -212,8 +216,6 @@ class Current:
     @property
     def scheduled_at(self) -> datetime | None:
         """When the run was due, aware, in UTC; None for a run that nobody scheduled."""
-        from ostinato.clock import to_datetime
-
         instant = _get().scheduled_at
         return None if instant is None else to_datetime(instant)
 

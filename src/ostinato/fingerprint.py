@@ -93,13 +93,13 @@ def fingerprint(value: object) -> Print:
     kind = type(value)
     try:
         if kind in _SCALARS:
-            data = _NAN if value != value else _canonical(value)
-            return Print(_digest(data), data, False, len(data))
+            data = _NAN if value != value else _canonical(value)  # noqa: PLR0124  # only nan differs from itself
+            return Print(_digest(data), data, False, len(data))  # noqa: FBT003
         if kind is tuple and (flat := _flat(value)) is not None:  # type: ignore[arg-type]
-            return Print(_digest(b"\xc1T" + flat), None, False, len(flat))
+            return Print(_digest(b"\xc1T" + flat), None, False, len(flat))  # noqa: FBT003
         if (kind is list or kind is dict) and (found := _fingerprint_plain(value)) is not None:
             return found
-    except Exception:
+    except Exception:  # noqa: BLE001, S110  # a big int, a surrogate, a change under our hands: the walk copes
         pass
     return _fingerprint_walk(value)
 
@@ -161,7 +161,7 @@ def _has_nan(values: Iterable[Any], kinds: set[type]) -> bool:
                 return False
         except OverflowError:
             pass
-    return any(x != x for x in values if type(x) is float)
+    return any(x != x for x in values if type(x) is float)  # noqa: PLR0124  # only nan differs from itself
 
 
 def _fingerprint_plain(value: Any) -> Print | None:
@@ -174,12 +174,12 @@ def _fingerprint_plain(value: Any) -> Print | None:
         if flat <= _SCALARS and float not in flat:
             plain = _encode(value)
             data = _canonical(value) if len(value) > 1 else plain
-            return Print(_digest(data), plain, False, len(plain))
+            return Print(_digest(data), plain, False, len(plain))  # noqa: FBT003
     level: list[Any] = [value]
     total, mapped, nan = 0, False, False
     for depth in range(_DEPTH):
         kinds = set(map(type, level))
-        if not kinds <= _PLAIN or (depth > 8 and total > 4_000_000):
+        if not kinds <= _PLAIN or (depth > 8 and total > 4_000_000):  # noqa: PLR2004  # few levels hold much; many hold parts that are shared, and double
             return None
         nan = nan or (float in kinds and _has_nan(level, kinds))
         mapped = mapped or dict in kinds
@@ -194,8 +194,8 @@ def _fingerprint_plain(value: Any) -> Print | None:
         return None
     plain = _encode(value)
     if nan:
-        return Print(_fingerprint_walk(value).digest, plain, False, len(plain))
-    return Print(_digest(_canonical(value) if mapped else plain), plain, False, len(plain))
+        return Print(_fingerprint_walk(value).digest, plain, False, len(plain))  # noqa: FBT003
+    return Print(_digest(_canonical(value) if mapped else plain), plain, False, len(plain))  # noqa: FBT003
 
 
 def _children(level: list[Any], kinds: set[type]) -> list[Any] | None:
@@ -222,9 +222,9 @@ def _fingerprint_walk(value: object) -> Print:
 
 def _header(count: int, small: int, large: int) -> bytes:
     """Begin a msgpack array (0x90, 0xDC) or map (0x80, 0xDE)."""
-    if count < 16:
+    if count < 16:  # noqa: PLR2004
         return bytes((small | count,))
-    if count < 65_536:
+    if count < 65_536:  # noqa: PLR2004
         return bytes((large,)) + count.to_bytes(2, "big")
     return bytes((large + 1,)) + count.to_bytes(4, "big")
 
@@ -273,7 +273,7 @@ class Walk:
                 find_handler(kind)(self, value)
             else:
                 handler(self, value)
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever a foreign object raises when looked at
             self._out = out
             del out[begin:]
             self.unknown(kind)
@@ -345,7 +345,7 @@ class Walk:
     def _scalar(self, value: Any) -> None:
         kind = type(value)
         if kind is float:
-            self._out.append(_NAN if value != value else _canonical(value))
+            self._out.append(_NAN if value != value else _canonical(value))  # noqa: PLR0124  # only nan differs from itself
             return
         try:
             self._out.append(_canonical(value))

@@ -34,7 +34,7 @@ def code_of(function: Any) -> list[Any]:
     wrapped = getattr(function, "__wrapped__", None)
     if callable(wrapped):
         return [type(function).__qualname__, wrapped]
-    call = getattr(type(function), "__call__", None)
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # the function itself is wanted
     return [call, function] if isinstance(call, FunctionType) else [function]
 
 

@@ -266,7 +266,7 @@ def _arrow_values(walk: Walk, values: Any) -> None:
     _arrow_present(walk, values)
 
 
-def _arrow_present(walk: Walk, values: Any) -> None:
+def _arrow_present(walk: Walk, values: Any) -> None:  # noqa: C901  # a list of cases
     types, kind = sys.modules["pyarrow"].types, values.type
     if types.is_dictionary(kind):
         _arrow_values(walk, values.dictionary_decode())
@@ -300,7 +300,7 @@ def _arrow_bytes(walk: Walk, values: Any, width: int) -> None:
 
 
 def _arrow_strings(walk: Walk, values: Any) -> None:
-    from pyarrow import compute
+    from pyarrow import compute  # noqa: PLC0415  # a part of pyarrow that may not be loaded yet
 
     _arrow_bytes(walk, compute.binary_length(values).cast("int64"), 8)
     _, offsets, data = values.buffers()

@@ -8,7 +8,7 @@ else what pickle would keep (`object.__reduce_ex__`), without ever calling what 
 from __future__ import annotations
 
 import copyreg
-import datetime
+import datetime  # noqa: ICN001  # its classes are listed by their full names
 import enum
 import fractions
 import functools
@@ -75,7 +75,7 @@ def _own(walk: Walk, value: Any) -> None:
 
 def _class(walk: Walk, value: type) -> None:
     """Write a class by its name and the names of its fields: two classes of one name seldom share both."""
-    fields = value.__dict__.get("__annotations__")
+    fields = value.__dict__.get("__annotations__")  # noqa: RUF063  # its own only, unevaluated
     walk.tag(b"K", value.__qualname__, sorted(fields) if isinstance(fields, dict) else None)
 
 
@@ -222,7 +222,7 @@ def _fields(walk: Walk, value: Any, names: Any) -> None:
 
 
 def _dataclass(walk: Walk, value: Any) -> None:
-    names = [n for n, f in value.__dataclass_fields__.items() if f._field_type.name == "_FIELD"]
+    names = [n for n, f in value.__dataclass_fields__.items() if f._field_type.name == "_FIELD"]  # noqa: SLF001  # how dataclasses tells fields from class variables
     _fields(walk, value, names)
 
 

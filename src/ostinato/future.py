@@ -201,6 +201,8 @@ class MapResults(Generic[R_co]):
     def __init__(self, task: str, wait: Callable[[threading.Event, float | None], bool]) -> None:
         self.task = task
         self.looked_at = False
+        self.expected: int | None = None
+        """How many items there will be, where that is known before they have come."""
         self._wait = wait
         self._values: list[Any] = []
         self._fps = bytearray()

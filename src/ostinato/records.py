@@ -7,6 +7,8 @@ and opaque to every store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ostinato.states import State
@@ -69,7 +71,10 @@ class Run(msgspec.Struct, kw_only=True):
     """A failure as JSON: an `ostinato.outcomes.Failure`."""
 
 
-class TaskRun(msgspec.Struct, kw_only=True):
+# Rows are never part of a cycle, and there may be a million of them: the garbage collector need not look (gc=False).
+
+
+class TaskRun(msgspec.Struct, kw_only=True, gc=False):
     """One call of a task inside a run: the cell of the grid, with its latest attempt in it."""
 
     run_id: str
@@ -112,7 +117,7 @@ class TaskRun(msgspec.Struct, kw_only=True):
     """The last pass of the body did not reach it."""
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One earlier try of a task run; the latest is in the `TaskRun` itself. Append-only."""
 
     run_id: str
@@ -127,7 +132,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
 
 
-class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
+class LogBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Log lines of one run, kept together."""
 
     run_id: str
@@ -142,7 +147,7 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON array of `LogLine`s."""
 
 
-class LogLine(msgspec.Struct, frozen=True, array_like=True):
+class LogLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line that a flow or a task wrote."""
 
     at: int
@@ -155,7 +160,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The public record of something that happened."""
 
     at: int
@@ -174,7 +179,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: Event
 
 
-class StateValue(msgspec.Struct, frozen=True, kw_only=True):
+class StateValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A small value that a task keeps across its own crash: ``current.state[name]``."""
 
     run_id: str
@@ -184,7 +189,7 @@ class StateValue(msgspec.Struct, frozen=True, kw_only=True):
     """None removes it."""
 
 
-class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
+class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A result that other runs may take instead of computing it."""
 
     key: str
@@ -197,7 +202,7 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
 
 
-class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
+class RunEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a run ended."""
 
     state: State
@@ -207,18 +212,18 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class Commit(msgspec.Struct, kw_only=True):
+class Commit(msgspec.Struct, kw_only=True, gc=False):
     """What one transaction of a running run writes; all of it or nothing."""
 
-    task_runs: list[TaskRun] = []
-    attempts: list[Attempt] = []
-    logs: list[LogBatch] = []
-    events: list[Event] = []
-    states: list[StateValue] = []
-    cached: list[CacheEntry] = []
-    blobs: list[str] = []
+    task_runs: Sequence[TaskRun] = ()
+    attempts: Sequence[Attempt] = ()
+    logs: Sequence[LogBatch] = ()
+    events: Sequence[Event] = ()
+    states: Sequence[StateValue] = ()
+    cached: Sequence[CacheEntry] = ()
+    blobs: Sequence[str] = ()
     """Hashes in the result store that these rows name."""
-    orphans: list[int] = []
+    orphans: Sequence[int] = ()
     """The `seq` of task runs that the last pass did not reach."""
     end: RunEnd | None = None
 

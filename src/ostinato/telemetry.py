@@ -37,7 +37,7 @@ def emit(name: str, subject: Any) -> None:
     """Tell the subscribers that something happened.
 
     Args:
-        name: What: ``run.started``, ``task_run.running``, ``task_run.succeeded``, ``map.grew``, ``log`` …
+        name: What: ``run.started``, ``task_run.running``, ``task_run.saved``, ``map.grew``, ``log`` …
         subject: What it happened to: a record, read-only.
     """
     for subscriber in _subscribers:

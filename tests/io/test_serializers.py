@@ -11,7 +11,6 @@ import sys
 import threading
 import types
 
-import duckdb
 import msgspec
 import numpy as np
 import pandas as pd
@@ -142,7 +141,7 @@ def test_result_that_cannot_be_stored_says_where_and_what_to_do(value: object, w
 
 
 def test_duckdb_relation_is_refused_with_what_to_return() -> None:
-    relation = duckdb.sql("select 1 as a")
+    relation = pytest.importorskip("duckdb").sql("select 1 as a")
     with pytest.raises(ResultError, match=r"`.pl\(\)`"):
         encode(relation, fingerprint(relation))
 

@@ -10,6 +10,8 @@ import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
 from ostinato.states import TERMINAL, State
 from ostinato.store import migrate, revisions, schema, statements
@@ -88,9 +90,6 @@ def test_postgres_database_is_the_same_whether_made_at_once_or_by_migrations(
 
 
 def test_migrations_and_metadata_agree_in_alembics_own_eyes(postgres_url: str, tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
     migrate.upgrade(f"sqlite:///{tmp_path}/x.db")
     for url in (f"sqlite:///{tmp_path}/x.db", postgres_url.replace("postgresql://", "postgresql+psycopg://")):
         engine = sa.create_engine(url)

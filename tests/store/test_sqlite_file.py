@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from ostinato.clock import ManualClock
 from ostinato.errors import SchemaError, StoreError, StoreUnavailableError
 from ostinato.records import Commit
 from ostinato.store import sqlite as sqlite_store
+from ostinato.store.filelock import FileLock
 from ostinato.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -127,16 +130,21 @@ def test_damaged_database_is_said_to_be_so(made: Path) -> None:
     data = bytearray(made.read_bytes())
     data[4096 * 2 :] = os.urandom(len(data) - 4096 * 2)
     made.write_bytes(data)
-    with pytest.raises(SchemaError, match="damaged"):
+
+    def read_all() -> None:
         store = SqliteStore(made)
-        store.list_workers()
-        store.get_run("r1")
-        store.info()
+        with contextlib.closing(store):
+            store.list_workers()
+            store.get_run("r1")
+            store.info()
+
+    with pytest.raises(SchemaError, match="damaged"):
+        read_all()
 
 
 def test_truncated_database_is_said_to_be_so(made: Path) -> None:
     made.write_bytes(made.read_bytes()[:5000])
-    with pytest.raises((SchemaError, StoreUnavailableError), match="damaged|failed"):
+    with pytest.raises((SchemaError, StoreUnavailableError), match=r"damaged|failed"):
         SqliteStore(made).list_workers()
 
 
@@ -184,6 +192,7 @@ def test_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 READ_ONLY = """
 import os, sys
 from ostinato.errors import StoreUnavailableError
+from ostinato.store.filelock import FileLock
 from ostinato.store.sqlite import SqliteStore
 path, uid = sys.argv[1], int(sys.argv[2])
 if uid: os.setgroups([]); os.setgid(uid); os.setuid(uid)
@@ -206,7 +215,7 @@ def test_read_only_home_is_said_to_be_so(made: Path, tmp_path: Path) -> None:
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, "-c", READ_ONLY, str(home / made.name), str(uid)],
-            capture_output=True, text=True, env=env, cwd="/",
+            capture_output=True, text=True, env=env, cwd="/", check=False,
         )  # fmt: skip
         assert "cannot be used: Permission denied" in done.stdout, done.stderr
         assert str(home) in done.stdout
@@ -243,6 +252,23 @@ def test_lock_of_another_program_is_named(made: Path, monkeypatch: pytest.Monkey
     store.close()
 
 
+def test_writer_waits_for_the_lock_that_another_process_holds(made: Path) -> None:
+    store = SqliteStore(made)
+    run = a_run(store)
+    lock = FileLock(f"{made}.lock")
+    lock.acquire()
+    thread = threading.Thread(target=store.commit, args=(run.id, 1, Commit(task_runs=[a_task_run(run)])))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    assert list(store.load(run.id)) == []
+    lock.release()
+    thread.join()
+    assert len(list(store.load(run.id))) == 1
+    lock.close()
+    store.close()
+
+
 def test_reader_does_not_wait_for_a_writer(made: Path) -> None:
     writer, reader = SqliteStore(made), SqliteStore(made)
     with writer._transaction() as db:
@@ -274,6 +300,7 @@ def test_interruption_in_the_middle_of_a_commit_leaves_nothing(made: Path, clock
 KILLED = """
 import os, sys
 from ostinato.records import Commit
+from ostinato.store.filelock import FileLock
 from ostinato.store.sqlite import SqliteStore
 from tests.store.builders import a_run, a_task_run
 store = SqliteStore(sys.argv[1], durability="crash-safe", lease=600)
@@ -312,7 +339,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if shutil.which("mount") is None or os.name != "posix" or os.geteuid() != 0:
         pytest.skip("making a small file system takes root")
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(where)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(where)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
@@ -324,19 +351,20 @@ def test_full_disk_is_said_to_be_so_and_the_store_works_again_after(small_disk: 
     store = SqliteStore(small_disk / "o.db", lease=600)
     run = a_run(store)
     done = 0
-    with pytest.raises(StoreUnavailableError, match=r"full"):
-        for seq in range(10_000):
-            store.commit(
-                run.id,
-                1,
-                Commit(task_runs=[a_task_run(run, 2 * seq), a_task_run(run, 2 * seq + 1, result=b"x" * 9000)]),
-            )
+
+    def fill() -> None:
+        nonlocal done
+        while True:
+            rows = [a_task_run(run, done), a_task_run(run, done + 1, result=b"x" * 9000)]
+            store.commit(run.id, 1, Commit(task_runs=rows))
             done += 2
+
+    with pytest.raises(StoreUnavailableError, match="full"):
+        fill()
     assert len(list(store.load(run.id))) == done > 0, "nothing half-written"
     with pytest.raises(StoreError):
         store.commit(run.id, 1, Commit(task_runs=[a_task_run(run, done, result=b"x" * 3_000_000)]))
-    os_remount = subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], capture_output=True, text=True)
-    assert os_remount.returncode == 0, os_remount.stderr
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     store.commit(run.id, 1, Commit(task_runs=[a_task_run(run, done)]))
     assert len(list(store.load(run.id))) == done + 1
     a_worker(store, "w2")

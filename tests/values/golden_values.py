@@ -59,6 +59,14 @@ class Text(str):
     __slots__ = ()
 
 
+class Words(set):
+    pass
+
+
+class FrozenWords(frozenset):
+    __slots__ = ()
+
+
 Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024
 UTC = datetime.UTC
 words = {"one", "two", "three", "four", "five"}
@@ -80,7 +88,7 @@ VALUES = {
     "ordered": collections.OrderedDict(b=1, a=2), "counter": collections.Counter("abca"), "deque": collections.deque([1, 2], 5),
     "defaultdict": collections.defaultdict(list, {"a": [1]}), "namespace": types.SimpleNamespace(a=1), "exception": ValueError("a", 1),
     "class": Point, "builtin": len, "builtin class": int, "bound builtin": "a".upper, "module": re, "alias": list[int],
-    "lock": threading.Lock(), "iterator": iter([1]), "known": Known(b"0" * 16),
+    "set subclass": Words(words), "frozenset subclass": FrozenWords(words), "lock": threading.Lock(), "iterator": iter([1]), "known": Known(b"0" * 16),
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from fractions import Fraction
 from itertools import combinations
 from zoneinfo import ZoneInfo
 
-import attrs
 import msgspec
 import pydantic
 import pytest
@@ -89,11 +88,6 @@ class Struct(msgspec.Struct):
 class Model(pydantic.BaseModel):
     x: int
     _hidden: int = 0
-
-
-@attrs.define
-class Attrs:
-    x: int
 
 
 class Ordinary:
@@ -198,7 +192,7 @@ ZOO: list[typing.Callable[[], object]] = [
     lambda: pathlib.PurePosixPath("1"), lambda: pathlib.PureWindowsPath("1"), lambda: re.compile("1"), lambda: re.compile(b"1"),
     lambda: re.compile("1", re.IGNORECASE), lambda: Colour.RED, lambda: Colour.BLUE, lambda: Level.ONE, lambda: Right.READ,
     lambda: Right.READ | Right.WRITE, lambda: Pair(1, 2), lambda: Point(1), lambda: Point(2), lambda: Point([1]), lambda: Point((1,)),
-    lambda: Slotted(1), lambda: Struct(1), lambda: Struct(2), lambda: Model(x=1), lambda: Model(x=2), lambda: Attrs(1), lambda: Attrs(2),
+    lambda: Slotted(1), lambda: Struct(1), lambda: Struct(2), lambda: Model(x=1), lambda: Model(x=2),
     lambda: Ordinary(1), lambda: Ordinary(2), lambda: collections.Counter("ab"), lambda: collections.OrderedDict(a=1, b=2),
     lambda: collections.OrderedDict(b=2, a=1), lambda: collections.deque([1]), lambda: collections.deque([1], 3),
     lambda: collections.defaultdict(int), lambda: collections.defaultdict(list), lambda: collections.UserDict(a=1), lambda: one,
@@ -397,6 +391,13 @@ def test_module_of_a_class_does_not_count(tmp_path: pathlib.Path) -> None:
         exec(compile(text, f"{name}.py", "exec"), module.__dict__)
         found.append((digest(module.C()), digest(module.f), digest(module.C)))
     assert found[0] == found[1] == found[2]
+
+
+def test_attrs_object_counts_by_its_fields() -> None:
+    attrs = pytest.importorskip("attrs")
+    made = attrs.make_class("Made", ["x"], slots=True)
+    assert digest(made(1)) == digest(made(1)) != digest(made(2))
+    assert not fingerprint(made([1])).opaque
 
 
 def test_classes_of_one_name_with_other_fields_differ() -> None:

@@ -236,6 +236,16 @@ def test_pyarrow_column_differs_when_one_value_does(name: str) -> None:
     assert len(seen) == (4 if name == "null" else 6)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[1, 2, 3, 4], [True, False, False, True], ["a", "bb", "", "c"], [1.5, 2.5, 3.5, 4.5], [[1], [], [2], [3]]],
+)
+def test_pyarrow_slice_is_like_its_own_memory(values: list) -> None:
+    kind = pa.array(values).type
+    assert digest(pa.array(values).slice(1, 2)) == digest(pa.array(values[1:3], kind))
+    assert digest(pa.array(values).slice(1, 2)) != digest(pa.array(values).slice(0, 2))
+
+
 def test_pyarrow_value_under_a_null_does_not_count() -> None:
     mask = pa.py_buffer(b"\x05")
     one = pa.Array.from_buffers(pa.int8(), 3, [mask, pa.py_buffer(b"\x01\x02\x03")])

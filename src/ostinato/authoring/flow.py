@@ -159,6 +159,10 @@ class Flow(Signature[P, T_co]):
         given = {name: value for name, value in locals().items() if name != "self" and value is not KEEP}
         return type(self)(self._fn, _checked(self.options, given), self.spec)
 
+    def __ostinato_fingerprint__(self) -> tuple[str, str]:
+        """Count, as an argument, as what it does."""
+        return self.name, self.spec.code
+
     def __repr__(self) -> str:
         """Show the name."""
         return f"<Flow {self.name}>"

@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 replace = msgspec.structs.replace
 
 
-class Lookup(msgspec.Struct, frozen=True):
+class Lookup(msgspec.Struct, frozen=True, gc=False):
     """Look for a cached result. Answer: a `Hit` or None."""
 
     key: str
 
 
-class Acquire(msgspec.Struct, frozen=True):
+class Acquire(msgspec.Struct, frozen=True, gc=False):
     """Take a slot at each of these gates, waiting for them. Answer: nothing."""
 
     gates: tuple[tuple[str, int], ...]
 
 
-class Release(msgspec.Struct, frozen=True):
+class Release(msgspec.Struct, frozen=True, gc=False):
     """Give the slots back. Answer: nothing."""
 
     gates: tuple[tuple[str, int], ...]
 
 
-class Execute(msgspec.Struct, frozen=True):
+class Execute(msgspec.Struct, frozen=True, gc=False):
     """Run one attempt; note its row without waiting. Answer: a `Result`."""
 
     row: TaskRun
 
 
-class Save(msgspec.Struct, frozen=True):
+class Save(msgspec.Struct, frozen=True, gc=False):
     """Commit, and answer only when it is durable. Answer: nothing."""
 
     entries: Commit
@@ -68,7 +68,7 @@ class Save(msgspec.Struct, frozen=True):
     """How it ended, when this is the end: for hooks and whoever looks on."""
 
 
-class Pause(msgspec.Struct, frozen=True):
+class Pause(msgspec.Struct, frozen=True, gc=False):
     """Wait. Answer: nothing."""
 
     seconds: float
@@ -81,7 +81,7 @@ class Hit(msgspec.Struct, frozen=True):
     value: Any
 
 
-class Result(msgspec.Struct, kw_only=True):
+class Result(msgspec.Struct, kw_only=True, gc=False):
     """What came of one attempt."""
 
     started_at: int
@@ -123,11 +123,11 @@ def live(
     Returns:
         How it ended; committed.
     """
-    kept = [] if earlier is None else [earlier]
+    kept: Sequence[Attempt] = () if earlier is None else (earlier,)
     why_not = reason_not_to_run(rules.when, upstream)
     if why_not is not None:
         return (yield from _end(row, State.SKIPPED, why_not, kept, message=_blame(why_not, upstream)))
-    if rules.cache_key is not None:
+    if rules.cache_key is not None and not rules.cache_refresh:
         hit = yield Lookup(rules.cache_key)
         if hit is not None:
             return (yield from _take(row, hit, kept, old_fp))
@@ -150,11 +150,11 @@ def live(
             again = (State.RETRYING, row.reason or "failed", again_after)
         ended = replace(row, started_at=result.started_at, finished_at=result.finished_at)
         row = yield from _again(ended, *again, kept)
-        kept = []
+        kept = ()
 
 
 def _succeed(
-    row: TaskRun, result: Result, rules: Rules, kept: list[Attempt], old_fp: bytes | None
+    row: TaskRun, result: Result, rules: Rules, kept: Sequence[Attempt], old_fp: bytes | None
 ) -> Generator[Command, Any, Settled]:
     value, reason, state = result.value, None, State.SUCCEEDED
     if isinstance(value, (Skip, Cancel)):
@@ -170,11 +170,11 @@ def _succeed(
         result_fp=result.fp,
         error=None,
     )
-    entries = Commit(task_runs=[row], attempts=kept, blobs=[] if result.blob is None else [result.blob])
+    entries = Commit(task_runs=(row,), attempts=kept, blobs=() if result.blob is None else (result.blob,))
     if state is not State.SUCCEEDED:
-        entries.events = [_event(row, value.why)]
+        entries.events = (_event(row, value.why),)
     elif rules.cache_key is not None and result.stored is not None and result.fp is not None:
-        entries.cached = [_cache(row, rules, result.stored, result.fp)]
+        entries.cached = (_cache(row, rules, result.stored, result.fp),)
     settled = _settle(row, value=value, changed=result.fp is None or result.fp != old_fp)
     yield Save(entries, row, settled)
     return settled
@@ -205,7 +205,7 @@ def _any_of(on: Any) -> BaseException | None:
     return first.__new__(first) if isinstance(first, type) and issubclass(first, BaseException) else None
 
 
-def _give_up(row: TaskRun, result: Result, kept: list[Attempt]) -> Generator[Command, Any, Settled]:
+def _give_up(row: TaskRun, result: Result, kept: Sequence[Attempt]) -> Generator[Command, Any, Settled]:
     error = result.error
     if isinstance(error, Stop) and not isinstance(error, Cancelled):
         raise error  # the lease is lost: nothing may be written
@@ -220,12 +220,12 @@ def _give_up(row: TaskRun, result: Result, kept: list[Attempt]) -> Generator[Com
 
 
 def _again(
-    row: TaskRun, state: State, reason: str, seconds: float, kept: list[Attempt]
+    row: TaskRun, state: State, reason: str, seconds: float, kept: Sequence[Attempt]
 ) -> Generator[Command, Any, TaskRun]:
     waiting = replace(row, state=state, reason=reason)
     over = replace(row, state=State.FAILED if state is State.RETRYING else State.SUCCEEDED, reason=reason)
     entries = Commit(
-        task_runs=[waiting], attempts=[*kept, attempt_of(over)], events=[_event(waiting, in_seconds=seconds)]
+        task_runs=(waiting,), attempts=(*kept, attempt_of(over)), events=(_event(waiting, in_seconds=seconds),)
     )
     yield Save(entries, waiting, None)
     yield Pause(seconds)
@@ -241,7 +241,7 @@ def _again(
     )
 
 
-def _take(row: TaskRun, hit: Hit, kept: list[Attempt], old_fp: bytes | None) -> Generator[Command, Any, Settled]:
+def _take(row: TaskRun, hit: Hit, kept: Sequence[Attempt], old_fp: bytes | None) -> Generator[Command, Any, Settled]:
     entry = hit.entry
     row = replace(
         row, state=State.SUCCEEDED, reason="cached", result=entry.result, result_fp=entry.result_fp,
@@ -249,7 +249,7 @@ def _take(row: TaskRun, hit: Hit, kept: list[Attempt], old_fp: bytes | None) -> 
     )  # fmt: skip
     event = _event(row, f"from {entry.task} of run {entry.run_id}", kind="task_run.cached", from_run=entry.run_id)
     settled = _settle(row, value=hit.value, changed=entry.result_fp != old_fp)
-    yield Save(Commit(task_runs=[row], attempts=kept, events=[event]), row, settled)
+    yield Save(Commit(task_runs=(row,), attempts=kept, events=(event,)), row, settled)
     return settled
 
 
@@ -257,7 +257,7 @@ def _end(
     row: TaskRun,
     state: State,
     reason: str | None,
-    kept: list[Attempt],
+    kept: Sequence[Attempt],
     *,
     error: BaseException | None = None,
     message: str = "",
@@ -265,7 +265,7 @@ def _end(
 ) -> Generator[Command, Any, Settled]:
     row = replace(row, state=state, reason=reason, finished_at=at or row.created_at)
     settled = _settle(row, error=None if isinstance(error, Stop) else error, message=message)
-    yield Save(Commit(task_runs=[row], attempts=kept, events=[_event(row, message)]), row, settled)
+    yield Save(Commit(task_runs=(row,), attempts=kept, events=(_event(row, message),)), row, settled)
     return settled
 
 

@@ -24,6 +24,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The limits it passes: name and slots, in the order they are taken."""
     when: str = "all_succeeded"
     cache_key: str | None = None
+    cache_refresh: bool = False
+    """Compute anyway, and cache the new result."""
     cache_expires: int | None = None
     """Microseconds after which what it caches is forgotten; None for never."""
 

@@ -1,12 +1,13 @@
 """Frames as Arrow IPC, where that gives back exactly the same and beats pickle.
 
-Measured on 1,000,000 rows of int, float, str and datetime (40 MB; `bench/fingerprint.py --frames`):
+Written from memory, 1,000,000 rows of int, float, str and datetime (`bench/fingerprint.py --frames`):
 
 ```
-polars    pickle      50 ms, 40.0 MB    IPC with zstd    34 ms, 11.3 MB   → IPC
-pandas    pickle      20 ms, 39.9 MB    through Arrow    38 ms, 39.9 MB   → pickle
-pyarrow   pickle      16 ms, 39.9 MB    IPC             160 ms, 39.9 MB   → pickle,
-          a slice of 10 rows pickles as all 39.9 MB, as IPC in 0.2 ms     → but slices as IPC
+polars    pickle  74 ms, 40.0 MB    IPC with zstd  31 ms, 8.6 MB       → IPC
+pyarrow   pickle  18 ms, 39.9 MB    IPC            22 ms, 39.9 MB      → pickle,
+          a slice of 10 rows pickles as all 39.9 MB, as IPC in 0.02 ms   but slices as IPC
+pandas    pickle  20 ms, 39.9 MB    by way of Arrow it is slower,
+                                    and object columns and indexes change → pickle
 ```
 
 Reading polars' IPC needs no unpickling either, and is good over versions of polars.
@@ -33,10 +34,10 @@ def encode_frame(value: object, head: bytes) -> bytes | None:
 def decode_frame(name: str, data: memoryview) -> Any:
     """Read what `encode_frame` wrote after the head."""
     if name == "polars.DataFrame":
-        import polars
+        import polars  # noqa: ICN001, PLC0415  # optional
 
         return polars.read_ipc(io.BytesIO(data))
-    import pyarrow.ipc
+    import pyarrow.ipc  # noqa: PLC0415  # optional
 
     reader = pyarrow.ipc.open_stream(data)
     return reader.read_all() if name.endswith("Table") else reader.read_next_batch()
@@ -46,7 +47,7 @@ def _encode_polars(frame: Any, head: bytes) -> bytes | None:
     if not frame.width or not all(_is_exact(dtype) for dtype in frame.schema.values()):
         return None
     file = io.BytesIO()
-    frame.write_ipc(file, compression="zstd" if frame.estimated_size() > 65_536 else "uncompressed")
+    frame.write_ipc(file, compression="zstd" if frame.estimated_size() > 65_536 else "uncompressed")  # noqa: PLR2004  # below this zstd gains little
     return head + file.getvalue()
 
 
@@ -67,7 +68,7 @@ def _encode_pyarrow(table: Any, head: bytes) -> bytes | None:
     """Write a slice: pickle would keep the whole memory it is cut from."""
     if table.get_total_buffer_size() <= 2 * table.nbytes + 4096:
         return None
-    import pyarrow.ipc
+    import pyarrow.ipc  # noqa: PLC0415  # optional
 
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:

@@ -61,7 +61,7 @@ def open_blobs(url: str) -> Blobs:
     if not found or len(scheme) == 1:
         return Folder(Path(url).expanduser())
     if scheme == "file":
-        from urllib.parse import unquote
+        from urllib.parse import unquote  # noqa: PLC0415  # only where a URL was given
 
         return Folder(Path(unquote(rest)))
     if scheme not in (*SCHEMES, *_OTHERS):
@@ -75,7 +75,7 @@ def open_blobs(url: str) -> Blobs:
 
 def _open_bucket(url: str) -> Blobs:
     try:
-        from obstore.store import MemoryStore, from_url
+        from obstore.store import MemoryStore, from_url  # noqa: PLC0415  # 11 ms, and only for buckets
     except ImportError as error:
         message = f"The result store {safe_url(url)!r} needs the package obstore: pip install obstore."
         raise SettingError(message) from error
@@ -127,15 +127,15 @@ class Folder:
         self._make(shard)
         handle, temporary = tempfile.mkstemp(prefix=".new-", dir=shard)
         try:
-            with open(handle, "wb", buffering=0) as file:
+            with open(handle, "wb", buffering=0) as file:  # noqa: PTH123  # a descriptor
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
                 os.fsync(handle)
-            os.replace(temporary, shard / name)
+            os.replace(temporary, shard / name)  # noqa: PTH105
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(temporary)  # noqa: PTH108
             raise
         _sync(shard)
 
@@ -169,7 +169,7 @@ class Folder:
                     if entry.stat().st_mtime >= horizon:
                         continue
                     if entry.name.startswith("."):
-                        os.unlink(entry.path)
+                        os.unlink(entry.path)  # noqa: PTH108
                     else:
                         yield entry.name
 
@@ -256,7 +256,7 @@ def _age(entry: Any) -> float:
 
 def refuse(action: str, blobs: Blobs, error: BaseException) -> ResultError:
     """Say why a blob could not be read or written, and what to do."""
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == 28:  # noqa: PLR2004  # no space left
         advice = "The disk is full: make room with `ostinato db prune`, or set OSTINATO_RESULTS to another place."
     elif isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in (13, 30)):
         advice = "The place cannot be written by this user: correct its permissions, or set OSTINATO_RESULTS."

@@ -51,7 +51,7 @@ class ResultStore:
         """Show the place, without any password."""
         return f"ResultStore({safe_url(self.url)})"
 
-    def dump(self, value: object, print: Print, inline_limit: int = 4096) -> tuple[bytes, str | None]:
+    def dump(self, value: object, print: Print, inline_limit: int = 4096) -> tuple[bytes, str | None]:  # noqa: A002  # the word for it here
         """Encode a value for a row, and put it into the store first if it is large.
 
         Args:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ostinato.engine.clearing import format_ranges
 from ostinato.errors import ResultError
-from ostinato.fingerprint import Known, combine, fingerprint
+from ostinato.fingerprint import Known, Print, combine, fingerprint
 from ostinato.future import Future, MapResults, Settled
 from ostinato.outcomes import Cancel, Skip
 from ostinato.states import State
@@ -41,16 +42,14 @@ class Arguments(msgspec.Struct):
     """The arguments of one call, ready."""
 
     values: tuple[Any, ...]
-    digests: list[bytes]
-    plain: list[bytes | None]
+    prints: list[Print]
+    """The fingerprints of the values; of what came from a future, that of the task run's result."""
     recorded: tuple[Any, ...]
     """The values as they are recorded: results of other task runs by reference."""
     size: int
-    upstream: list[Settled]
-    seqs: Iterable[int]
+    upstream: Sequence[Settled]
+    seqs: Sequence[int]
     """The task runs that this call depends on."""
-    opaque: list[int]
-    """The places of arguments that could not be encoded whole."""
 
 
 def pending(values: Iterable[Any]) -> list[Future[Any] | MapResults[Any]]:
@@ -91,31 +90,25 @@ def prepare(
         ordered: Futures that are waited for without their data.
         producer: Names the task run of this run whose result has that fingerprint, if it is known.
     """
-    upstream: list[Settled] = []
-    seqs: list[int] = []
-    for future in (*lazy, *ordered):
-        _depend(future, upstream, seqs)
-    digests, plain, recorded, opaque, size = [], [], [], [], 0
+    upstream, seqs = _depend((*lazy, *ordered)) if lazy or ordered else ((), ())
+    prints, recorded, size = [], [], 0
     replaced = tuple(_printable(value) for value in values) if lazy else values
     for place, value in enumerate(replaced):
         found = fingerprint(value)
-        digests.append(found.digest)
-        plain.append(None if lazy and value is not values[place] else found.plain)
-        if found.opaque:
-            opaque.append(place)
+        prints.append(found)
         kept: Any = value
         if lazy and value is not values[place]:
             kept = _recordable(values[place])
         elif found.size > _WORTH_A_REFERENCE:
             seq = producer(found.digest)
             if seq is not None:
-                seqs.append(seq)
-                kept, plain[place] = FromTaskRun(seq), None
+                seqs = (*seqs, seq)
+                kept = FromTaskRun(seq)
         if kept is value:
             size += found.size
         recorded.append(kept)
     taken = tuple(_value(value) for value in values) if lazy else values
-    return Arguments(taken, digests, plain, tuple(recorded), size, upstream, seqs, opaque)
+    return Arguments(taken, prints, tuple(recorded), size, upstream, seqs)
 
 
 _WORTH_A_REFERENCE = 64
@@ -127,17 +120,21 @@ def worth_a_reference(size: int) -> bool:
     return size > _WORTH_A_REFERENCE
 
 
-def _depend(future: Any, upstream: list[Settled], seqs: list[int]) -> None:
-    if isinstance(future, MapResults):
+def _depend(futures: Iterable[Any]) -> tuple[list[Settled], list[int]]:
+    """Say how the things that a call depends on ended; a map counts as one success beside its failures."""
+    upstream: list[Settled] = []
+    seqs: list[int] = []
+    for future in futures:
+        if not isinstance(future, MapResults):
+            upstream.append(future.settled(0))
+            seqs.append(upstream[-1].seq)
+            continue
         seqs.extend(future.seqs)
         bad = list(future.failures())
         upstream.extend(bad)
         if len(bad) < len(future.seqs):
             upstream.append(Settled(task=future.task, seq=-1, state=State.SUCCEEDED, changed=future.changed))
-        return
-    settled = future.settled(0)
-    upstream.append(settled)
-    seqs.append(settled.seq)
+    return upstream, [seq for seq in seqs if seq >= 0]
 
 
 def _map(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -168,8 +165,6 @@ def _known(future: Any) -> Known:
 def _recordable(value: Any) -> Any:
     def refer(future: Any) -> Any:
         if isinstance(future, MapResults):
-            from ostinato.engine.clearing import format_ranges
-
             return FromMap(format_ranges(future.seqs) or "")
         return FromTaskRun(future.settled(0).seq)
 
@@ -207,8 +202,12 @@ def encode_inputs(names: Sequence[str], arguments: Arguments, dump: Callable[[An
     """
     if arguments.size > limit:
         return None
-    if None not in arguments.plain:
-        raw = [msgspec.Raw(plain) for plain in arguments.plain if plain is not None]
+    raw = [
+        msgspec.Raw(found.plain)
+        for found, kept in zip(arguments.prints, arguments.recorded, strict=True)
+        if found.plain is not None and type(kept) is not FromTaskRun
+    ]
+    if len(raw) == len(names):
         return b"m" + msgspec.msgpack.encode(dict(zip(names, raw, strict=True)))
     try:
         return dump(dict(zip(names, arguments.recorded, strict=True)))

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from ostinato.authoring.spec import Spec, spec_of
+from ostinato.clock import Clock, SystemClock
 from ostinato.context import Ended, Frame, Note, reset_frame, set_frame
+from ostinato.executors.child import send_note
 from ostinato.outcomes import TimedOut
+from ostinato.runtime.capture import captured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from ostinato.authoring.spec import Spec
-    from ostinato.clock import Clock
 
 
 def attempt_here(
@@ -41,6 +43,7 @@ def attempt_here(
     except BaseException as error:  # whatever user code raises is how the attempt ended
         return Ended(error=error, started_at=started_at, finished_at=clock.now())
     finally:
+        end_lines(frame)
         reset_frame(token)
 
 
@@ -73,6 +76,7 @@ async def attempt_async(
             error = TimedOut(f"{spec.key} ran longer than its timeout of {limit} s and was stopped.")
         return Ended(error=error, started_at=started_at, finished_at=clock.now())
     finally:
+        end_lines(frame)
         reset_frame(token)
 
 
@@ -82,6 +86,7 @@ def body_here(spec: Spec, values: tuple[Any, ...], frame: Frame) -> Any:
     try:
         return spec.call(values)
     finally:
+        end_lines(frame)
         reset_frame(token)
 
 
@@ -92,6 +97,7 @@ async def body_async(spec: Spec, values: tuple[Any, ...], frame: Frame) -> Any:
         coroutine: Coroutine[Any, Any, Any] = spec.call(values)
         return await coroutine
     finally:
+        end_lines(frame)
         reset_frame(token)
 
 
@@ -111,11 +117,6 @@ class RemoteAttempt:
 
     def __call__(self) -> Ended:
         """Run it, over there."""
-        from ostinato.authoring.spec import spec_of  # the parent has no need of it here
-        from ostinato.clock import SystemClock
-        from ostinato.executors.child import send_note  # only exists in a child
-        from ostinato.runtime.capture import captured
-
         state = NotedState(lambda: self.kept, lambda name, value: send_note(Note("state", (name, value))))
         frame = Frame(runtime=None, state=state, calls={}, **self.place)
         spec = spec_of(self.fn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ from ostinato import telemetry
 from ostinato.authoring.flow import Flow
 from ostinato.authoring.spec import Spec
 from ostinato.authoring.task import TaskOptions
-from ostinato.caching import CacheContext
+from ostinato.caching import Cache, CacheContext
 from ostinato.clock import SECOND
 from ostinato.engine.clearing import format_ranges
 from ostinato.engine.identity import call_fingerprint, keyed_fingerprint, task_run_id
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _PLAIN_RULES = Rules()
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What is called: a task, a child flow, or a journaled value."""
 
     key: str
@@ -79,7 +80,9 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
 
 def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame) -> TaskRun:
     own_key = asked.options.key
-    mark = keyed_fingerprint(asked.key, own_key) if own_key else call_fingerprint(asked.key, arguments.digests)
+    mark = keyed_fingerprint(asked.key, own_key) if own_key else call_fingerprint(
+            asked.key, [found.digest for found in arguments.prints]
+        )
     n, seq = runner.count(frame, mark)
     return TaskRun(
         run_id=runner.run.id,
@@ -129,23 +132,30 @@ def _rules(runner: Runner, asked: Asked, arguments: Arguments) -> Rules:
     if not (options.retry or options.limits or options.cache or options.when != "all_succeeded"):
         return _PLAIN_RULES
     named = dict(zip(asked.spec.names, arguments.values, strict=True))
-    cache_key = expires = None
-    if options.cache is not None:
-        cache_key = options.cache.compute(
-            CacheContext(
-                task=asked.key,
-                inputs=named,
-                parameters=runner.parameters,
-                code=asked.spec.code,
-                flow=runner.flow.name,
-            )
-        )
-        if options.cache.expires is not None:
-            expires = round(options.cache.expires.total_seconds() * SECOND)
+    cache = options.cache
     return Rules(
         retry=options.retry,
         gates=tuple((limit.gate(named), limit.slots) for limit in options.limits),
         when=options.when,
-        cache_key=cache_key,
-        cache_expires=expires,
+        cache_key=None if cache is None else _cache_key(runner, asked, cache, named),
+        cache_refresh=cache is not None and cache.refresh,
+        cache_expires=None
+        if cache is None or cache.expires is None
+        else round(cache.expires.total_seconds() * SECOND),
     )
+
+
+def _cache_key(runner: Runner, asked: Asked, cache: Cache, named: dict[str, Any]) -> str | None:
+    found = cache.policy.resolve(
+        CacheContext(
+            task=asked.key,
+            inputs=named,
+            parameters=runner.parameters,
+            code=asked.spec.code,
+            flow=runner.flow.name,
+        )
+    )
+    if found.value is None and asked.key not in runner.uncached:
+        runner.uncached.add(asked.key)
+        runner.log(logging.WARNING, "ostinato", f"{asked.key} is not cached: {found.reason}")
+    return found.value

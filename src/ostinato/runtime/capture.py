@@ -18,7 +18,7 @@ from ostinato.context import find_frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Sink = Callable[[int, str, str], None]
+    Sink = Callable[[int, str, str], object]
 
 _OWN = "ostinato.internal"
 

@@ -53,7 +53,9 @@ def begin_map(
     _check(task, args, kwargs)
     results: MapResults[Any] = MapResults(task.key, runner.wait)
     runner.outstanding.opened()
+    results.expected = _expected(args, kwargs)
     feed = _Feed(runner, task, args, kwargs, frame, results)
+    telemetry.emit("map.grew", (runner, task.key, feed.progress))
     loop = asyncio._get_running_loop()
     if loop is not None and task.spec.is_async:
         keep = loop.create_task(feed.run_async())
@@ -81,6 +83,32 @@ def _check(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     task.spec.bind(tuple(_plain(value) for value in args), {name: _plain(value) for name, value in kwargs.items()})
 
 
+def _expected(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Tell how many items there will be, where a list or another map among the arguments says so."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, MapResults):
+            if value.expected is not None:
+                return value.expected
+        elif is_mapped(value) and isinstance(value, (Sequence, Set, MappingView)):
+            return len(value)
+    return None
+
+
+class Progress:
+    """How far a map is, for whoever looks on; no more than numbers, so that it may be kept."""
+
+    __slots__ = ("expected", "is_closed", "started", "under_way")
+
+    def __init__(self, expected: int | None) -> None:
+        self.expected = expected
+        """How many items there will be; None while that is not known."""
+        self.started = 0
+        self.under_way = 0
+        """Items that were started and have not ended."""
+        self.is_closed = False
+        """No more items come: `started` is their number."""
+
+
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Unmapped) else value
 
@@ -98,8 +126,7 @@ class _Feed:
         is_async = task.spec.is_async and not executor.isolated
         self._room = _ASYNC if is_async else max(2, math.ceil(1.1 * executor.slots))
         self._may_deepen = not is_async and not executor.isolated
-        self._under_way = 0
-        self._started = 0
+        self.progress = Progress(results.expected)
         self._began = runner.clock.now()
         self._lock = threading.Lock()
         self._space: list[Any] = []
@@ -167,19 +194,19 @@ class _Feed:
 
     def _start(self, values: tuple[Any, ...]) -> None:
         with self._lock:
-            self._under_way += 1
-            self._started += 1
+            self.progress.under_way += 1
+            self.progress.started += 1
         index = self.results.add()
         self.runner.start(self.task, values, self.frame, lambda settled: self._settle(index, settled), map_index=index)
         if index % 256 == 0:
-            telemetry.emit("map.grew", (self.runner, self.task.key, self.results))
+            telemetry.emit("map.grew", (self.runner, self.task.key, self.progress))
 
     def _settle(self, index: int, settled: Settled) -> None:
         if settled.state in {State.FAILED, State.CRASHED} and settled.critical:
             self.runner.failed.append((self.results, settled))
         self.results.settle(index, settled)
         with self._lock:
-            self._under_way -= 1
+            self.progress.under_way -= 1
             space = self._space if not self._full() else []
             if space:
                 self._space = []
@@ -193,10 +220,10 @@ class _Feed:
             wake()
 
     def _full(self) -> bool:
-        if self._may_deepen and self._started in (64, 512):
-            took = (self.runner.clock.now() - self._began) / self._started
+        if self._may_deepen and self.progress.started in (64, 512):
+            took = (self.runner.clock.now() - self._began) / self.progress.started
             self._room = _QUICK if took < 2_000 else self._room  # microseconds an item
-        return self._under_way >= self._room
+        return self.progress.under_way >= self._room
 
     def _is_full(self) -> bool:
         with self._lock:
@@ -222,7 +249,8 @@ class _Feed:
     def _end(self) -> None:
         self._forget()
         self.results.close()
-        telemetry.emit("map.grew", (self.runner, self.task.key, self.results))
+        self.progress.is_closed = True
+        telemetry.emit("map.grew", (self.runner, self.task.key, self.progress))
         self.runner.outstanding.closed()
 
 

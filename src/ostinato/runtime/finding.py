@@ -5,6 +5,7 @@ Everything here looks for dead workers first, so that nothing is called running 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ostinato.clock import SECOND, to_datetime
@@ -12,17 +13,29 @@ from ostinato.engine.clearing import select, short_name
 from ostinato.errors import RunStateError, UnknownRunError, UsageError, nearest
 from ostinato.records import RunFilter
 from ostinato.runtime.session import sweep, this_host
-from ostinato.states import State
+from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ostinato.records import Run, TaskRun, Worker
+    from ostinato.settings import Settings
+    from ostinato.states import State
     from ostinato.store.store import Store
 
 LATEST = "latest"
 _SHOWN = 5
 _CLOSE = 200
+
+
+@contextmanager
+def store_of(settings: Settings) -> Iterator[Store]:
+    """Open the store while the context lasts, for what needs no lease."""
+    store = open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def find_run(store: Store, fragment: str) -> Run:

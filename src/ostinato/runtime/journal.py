@@ -23,7 +23,7 @@ from ostinato.records import Commit, LogBatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ostinato.records import Event, LogLine, TaskRun
+    from ostinato.records import Event, LogLine, RunEnd, TaskRun
     from ostinato.store.store import Store
 
     Waiter = Callable[[list[Any], BaseException | None], None]
@@ -86,7 +86,8 @@ class Journal:
         self._committer, self._on_failure, self._on_cancel = committer, on_failure, on_cancel
         self._lock = threading.Lock()
         self._rows: dict[int, TaskRun] = {}
-        self._rest = Commit()
+        self._rest: dict[str, list[Any]] = {}
+        self._end: RunEnd | None = None
         self._waiters: list[tuple[Waiter, Any]] = []
         self._busy = False
         self._lines: list[LogLine] = []
@@ -100,17 +101,19 @@ class Journal:
     def name_blob(self, digest: str) -> None:
         """Say, with whatever is committed next, that this run's rows name a blob of the result store."""
         with self._lock:
-            self._rest.blobs.append(digest)
+            self._rest.setdefault("blobs", []).append(digest)
 
     def tell(self, event: Event) -> None:
         """Write an event with whatever is committed next."""
         with self._lock:
-            self._rest.events.append(event)
+            self._rest.setdefault("events", []).append(event)
 
     def log(self, line: LogLine) -> None:
         """Write a log line with whatever is committed next."""
-        self._lines.append(line)
-        if len(self._lines) > _MANY_LINES:
+        with self._lock:
+            self._lines.append(line)
+            many = len(self._lines) % _MANY_LINES == 0
+        if many:
             self.flush()
 
     def save(self, entries: Commit) -> None:
@@ -170,20 +173,18 @@ class Journal:
     def _merge(self, entries: Commit) -> None:
         for row in entries.task_runs:
             self._rows[row.seq] = row
-        rest = self._rest
         for name in _LISTS:
             more = getattr(entries, name)
             if more:
-                getattr(rest, name).extend(more)
-        if entries.end is not None:
-            rest.end = entries.end
+                self._rest.setdefault(name, []).extend(more)
+        self._end = entries.end or self._end
 
     def _take(self) -> tuple[Commit, list[tuple[Waiter, Any]]]:
-        entries, self._rest = self._rest, Commit()
-        entries.task_runs, self._rows = list(self._rows.values()), {}
+        entries = Commit(task_runs=list(self._rows.values()), end=self._end, **self._rest)
+        self._rows, self._rest = {}, {}
         if self._lines:
             lines, self._lines = self._lines, []
-            entries.logs.append(self._batch(lines))
+            entries.logs = (self._batch(lines),)
         waiters, self._waiters = self._waiters, []
         return entries, waiters
 

@@ -31,12 +31,12 @@ from ostinato.ids import new_id
 from ostinato.io.exceptions import encode_error
 from ostinato.io.pickles import stand_in_for_main
 from ostinato.io.results import ResultStore
-from ostinato.runtime.finding import choose, choose_one, find_run, refuse_child, refuse_if_held, rows_of
+from ostinato.outcomes import Cancel, Skip
+from ostinato.runtime.finding import choose, choose_one, find_run, refuse_child, refuse_if_held, rows_of, store_of
 from ostinato.runtime.passes import new_run
 from ostinato.runtime.start import begin, opened, stored_parameters, take_up, unloadable
 from ostinato.settings import load_settings
 from ostinato.states import State
-from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -262,23 +262,13 @@ def _marked_result(results: ResultStore, row: TaskRun, state: State, value: Any)
     if state is State.FAILED:
         return encode_error(TaskFailedError(f"{row.task} was marked as failed by hand.")), None
     if state is not State.SUCCEEDED:
-        return None, None
+        value = Skip("marked by hand") if state is State.SKIPPED else Cancel("marked by hand")
     found = fingerprint(value)
     stored, _ = results.dump(value, found, 1 << 40)  # in the row itself, whatever its size: no commit names a blob
     return stored, found.digest
 
 
 # --- what they share
-
-
-@contextlib.contextmanager
-def store_of(settings: Settings) -> Iterator[Store]:
-    """Open the store while the context lasts, for what needs no lease."""
-    store = open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def load_for(run: Run) -> Flow[Any, Any]:
@@ -373,18 +363,16 @@ def _plan(rows: Sequence[TaskRun], task: str) -> _Plan:
     start = {row.seq for row in chosen}
     above = set(ancestors(rows, start))
     clear = start | above | _descendants(rows, start)
-    flat = [replace(row, parent_seq=None) for row in rows]
-    stale = set(downstream(flat, clear))
-    above_stale = set(ancestors(rows, stale)) - clear
-    stale |= above_stale
+    below_chosen = downstream([replace(row, parent_seq=None) for row in rows], clear)
+    stale = set(below_chosen) | (set(ancestors(rows, below_chosen)) - clear)
     below = _descendants(rows, stale) - clear
-    return _Plan(rows, chosen, clear, stale - below | above_stale, below - above_stale)
+    return _Plan(rows, chosen, clear, stale - below, below)
 
 
 def _descendants(rows: Sequence[TaskRun], start: set[int]) -> set[int]:
     """Find what the bodies of these task runs called, directly or not."""
     found = set(start)
-    for row in rows:  # a caller comes before what it calls
+    for row in sorted(rows, key=lambda row: row.seq):  # a caller comes before what it calls
         if row.parent_seq in found:
             found.add(row.seq)
     return found - start

@@ -221,17 +221,22 @@ class _Pass:
             return
         end = self._ending()
         self._state = end.state
-        entries = Commit(
-            task_runs=self._left_over(end),
-            orphans=self._orphans if end.state is State.SUCCEEDED else [],
-            events=[*self._warnings, self._event(f"run.{end.state}", reason=end.reason)],
-            end=None if self._delay is not None else end,
+        last = self._event(f"run.{end.state}", reason=end.reason)
+        if self._delay is not None:
+            end = replace(end, reason="retrying")
+            last = self._event("run.retrying", in_seconds=self._delay, error=_line(self.error))
+        self.runner.journal.save(
+            Commit(
+                task_runs=self._left_over(end),
+                orphans=self._orphans if end.state is State.SUCCEEDED else [],
+                events=[*self._warnings, last],
+                end=end,
+            )
         )
         if self._delay is not None:
-            entries.events[-1] = self._event("run.retrying", in_seconds=self._delay, error=_line(self.error))
-            entries.end = replace(end, reason="retrying")
-        self.runner.journal.save(entries)
-        telemetry.emit("run.ended", (self.runner, end.state, self.error))
+            telemetry.emit("run.retrying", (self.runner, self._delay, self.error))
+        else:
+            telemetry.emit("run.ended", (self.runner, end.state, self.error))
         self._hooks("retrying" if self._delay is not None else str(end.state))
 
     _orphans: list[int] = []  # replaced, never changed

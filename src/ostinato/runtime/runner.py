@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ostinato import telemetry
@@ -86,6 +85,8 @@ class Runner:
         self.under_way: dict[int, TaskRun] = {}
         """Task runs that have begun and not ended, as they were last noted."""
         self.replayed = 0
+        self.uncached: set[str] = set()
+        """Tasks of which it was said that a call cannot be cached."""
         self._check_types = flow.options.types == "on"
         self._seq = memo.next_seq
         self._lock = threading.Lock()
@@ -157,12 +158,15 @@ class Runner:
     def log(self, level: int, logger: str, message: str) -> None:
         """Keep a line that the body of the current frame wrote."""
         frame = find_frame()
-        seq, attempt, task = (None, self.run.attempt, None) if frame is None else (frame.seq, frame.attempt, frame.task)
-        self._log(LogLine(self.clock.now(), level, logger, seq, attempt, message), task)
+        if frame is None:
+            self._log(LogLine(self.clock.now(), level, logger, None, self.run.attempt, message), None, None)
+        else:
+            line = LogLine(self.clock.now(), level, logger, frame.seq, frame.attempt, message)
+            self._log(line, frame.task, frame.map_index)
 
-    def _log(self, line: LogLine, task: str | None) -> None:
+    def _log(self, line: LogLine, task: str | None, map_index: int | None) -> None:
         self.journal.log(line)
-        telemetry.emit("log", (self, task, line))
+        telemetry.emit("log", (self, task, map_index, line))
 
     def _frame(self) -> Frame:
         frame = find_frame()
@@ -325,6 +329,7 @@ class Runner:
             self._attempt_frame(call),
             self.recorder.load_state(call),
             check=self._origin(call) is not None,
+            echo=self.session.settings.display == "none",
         )
         return executor.submit(work, done, lambda note: self._noted(call.row, note))
 
@@ -333,7 +338,8 @@ class Runner:
             self.recorder.keep_state(row.id, *note.body)
         else:
             level, logger, message = note.body
-            self._log(LogLine(self.clock.now(), level, logger, row.seq, row.attempt, message), row.task)
+            line = LogLine(self.clock.now(), level, logger, row.seq, row.attempt, message)
+            self._log(line, row.task, row.map_index)
 
     def saved(self, call: Call, command: Save) -> None:
         """Hear that a task run's row is durable."""
@@ -342,7 +348,7 @@ class Runner:
             self.under_way[row.seq] = row
         else:
             self.under_way.pop(row.seq, None)
-        telemetry.emit("task_run.saved", (self, row))
+        telemetry.emit("task_run.saved", (self, row, command))
         self._hooks(call.options.hooks, str(row.state), row, command.settled)
 
     def _hooks(self, hooks: Hooks, name: str, row: TaskRun, settled: Settled | None) -> None:
@@ -398,8 +404,7 @@ class Runner:
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait for an event in this thread: its slot is given up meanwhile, and a stop is heard."""
         executor = self.session.executor(self.flow.options.executor)
-        blocked = getattr(executor, "blocked", nullcontext)
-        with blocked(), waking(event.set):
+        with executor.blocked(), waking(event.set):
             return event.wait(timeout)
 
     def _await_here(self, future: Future[Any] | MapResults[Any]) -> None:
@@ -460,7 +465,7 @@ class _Countdown:
 
 
 def _from_task(arguments: Arguments, place: int) -> str:
-    digest = arguments.digests[place]
+    digest = arguments.prints[place].digest
     for settled in arguments.upstream:
         if settled.fp == digest:
             return f", the result of {settled.task}"

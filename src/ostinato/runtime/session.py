@@ -231,8 +231,8 @@ def _start_loop() -> asyncio.AbstractEventLoop:
 
 
 def write_error(text: str) -> None:
-    """Write a line for a person to the real standard error."""
-    stream = sys.__stderr__
+    """Write a line for a person to standard error; a display that is open makes room for it."""
+    stream = sys.stderr if sys.stderr is not None else sys.__stderr__
     if stream is not None:
         stream.write(text.rstrip("\n") + "\n")
         stream.flush()

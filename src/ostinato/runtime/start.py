@@ -65,7 +65,7 @@ def opened(settings: Settings, *, kind: str = "script") -> Iterator[tuple[Sessio
         passes = Passes(session)
         with (
             open_display(settings) as display,
-            captured(level=_LEVELS[settings.log_level], echo=display.echoes),
+            captured(level=_LEVELS[settings.log_level], display=display),
             interruptible(session),
         ):
             prune_a_little(session)

@@ -6,7 +6,7 @@ only that is written, since PostgreSQL refuses to touch a row twice in one state
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ostinato.records import CacheEntry, Commit, StateValue, TaskRun
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -42,7 +44,7 @@ def puts(run_id: str, entries: Commit) -> dict[str, Sequence[msgspec.Struct]]:
         if kept:
             tables["state_value"] = kept
     if entries.cached:
-        tables["cache"] = _last(entries.cached, lambda row: row.key)
+        tables["cache"] = _last_cached(entries)
     if entries.blobs:
         tables["blob"] = _blobs(run_id, entries)
     return tables
@@ -61,7 +63,7 @@ def shows_progress(entries: Commit) -> bool:
 def cleaned_entries(entries: Commit) -> Commit:
     """Return the same with every text cleaned: the slow way, for the one commit in a million that needs it."""
 
-    def each(items: list[Any]) -> list[Any]:
+    def each(items: Sequence[T]) -> list[T]:
         return [cleaned(item) for item in items]
 
     return msgspec.structs.replace(
@@ -75,23 +77,27 @@ def cleaned_entries(entries: Commit) -> Commit:
     )
 
 
-def _task_runs(entries: Commit) -> list[TaskRun]:
+def _task_runs(entries: Commit) -> Sequence[TaskRun]:
     """Return each task run once, those that are orphaned by the same commit as such."""
-    rows: list[TaskRun] = _last(entries.task_runs, lambda row: (row.run_id, row.seq))
+    rows = _last(entries.task_runs, lambda row: (row.run_id, row.seq))
     if not entries.orphans:
         return rows
     orphans = frozenset(entries.orphans)
     return [msgspec.structs.replace(row, orphaned=True) if row.seq in orphans else row for row in rows]
 
 
-def _last(rows: list[Any], key: Callable[[Any], Any]) -> list[Any]:
+def _last(rows: Sequence[T], key: Callable[[T], object]) -> Sequence[T]:
     if len(rows) == 1:
         return rows
     last = {key(row): row for row in rows}
     return rows if len(last) == len(rows) else list(last.values())
 
 
-def _last_states(entries: Commit) -> list[StateValue]:
+def _last_cached(entries: Commit) -> Sequence[CacheEntry]:
+    return _last(entries.cached, lambda row: row.key)
+
+
+def _last_states(entries: Commit) -> Sequence[StateValue]:
     return _last(entries.states, lambda row: (row.run_id, row.task_run_id, row.name))
 
 

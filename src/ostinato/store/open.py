@@ -36,15 +36,16 @@ def open_store(url: str, *, durability: str = "durable", clock: Clock | None = N
         )
     scheme, found, rest = url.partition("://")
     if not found or scheme == "sqlite":
-        from ostinato.store.sqlite import SqliteStore
+        from ostinato.store.sqlite import SqliteStore  # noqa: PLC0415  each driver only where it is wanted
 
         return SqliteStore(sqlite_path(url), durability=durability, clock=clock, lease=lease)
     if scheme not in _POSTGRES:
         raise SettingError(
-            f"A database is sqlite:///PATH, a path or postgresql://USER@HOST/NAME, not {scheme}://….{nearest(scheme, ('sqlite', *_POSTGRES))}"
+            f"A database is sqlite:///PATH, a path or postgresql://USER@HOST/NAME, not {scheme}://…."
+            + nearest(scheme, ("sqlite", *_POSTGRES))
         )
     try:
-        from ostinato.store.postgres import PostgresStore
+        from ostinato.store.postgres import PostgresStore  # noqa: PLC0415  an extra
     except ModuleNotFoundError as error:
         if error.name != "psycopg":
             raise

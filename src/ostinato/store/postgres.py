@@ -16,6 +16,8 @@ that comes late. A transaction that adds events therefore first takes a shared a
 number its own will be, and a reader of all events stops at the lowest such number.
 """
 
+# ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
+
 from __future__ import annotations
 
 import functools
@@ -219,7 +221,7 @@ def _compose(run_id: str, epoch: int, entries: Commit, *, has_clock: bool) -> tu
     if gone:
         values["gone"] = _encode(gone)
     if entries.orphans:
-        values["orphans"] = entries.orphans
+        values["orphans"] = list(entries.orphans)
     if entries.end is not None:
         end = cleaned(entries.end)
         values |= {name: getattr(end, name) for name in ("reason", "finished_at", "result", "error")}

@@ -13,12 +13,14 @@ The log is overwritten in place after each checkpoint (PASSIVE, not TRUNCATE): o
 an fsync about a third quicker than growing the file again.
 """
 
+# ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
+
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ostinato.clock import SystemClock
@@ -31,7 +33,6 @@ from ostinato.store.sql import Session, SqlStore, events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import msgspec
 
@@ -84,7 +85,7 @@ class SqliteStore(SqlStore):
             SchemaError: If it is something else than a database of this version.
         """
         super().__init__(lease)
-        self.path = os.path.abspath(os.path.expanduser(path))
+        self.path = str(Path(path).expanduser().absolute())
         self._durability = durability
         self._clock = clock or SystemClock()
         self._writing = threading.Lock()
@@ -181,7 +182,7 @@ class SqliteStore(SqlStore):
 
     # --- transactions of the other verbs
 
-    def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:
+    def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:  # noqa: ARG002  there is no connection to lose
         with self._transaction() as db:
             return work(_SqliteSession(db, self._clock))
 

@@ -37,7 +37,7 @@ def open_file(path: str, durability: str) -> tuple[FileLock, sqlite3.Connection]
         )
     lock: FileLock | None = None
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(path + ".lock")
         with _held(lock):
             db = connect(path, durability)
@@ -124,7 +124,7 @@ def roll_back(db: sqlite3.Connection) -> None:
 def identity(path: str) -> tuple[int, int] | None:
     """Tell which file is at a path, None when there is none."""
     try:
-        found = os.stat(path)
+        found = os.stat(path)  # noqa: PTH116  on the hot path
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -135,7 +135,7 @@ def size(path: str) -> int:
     total = 0
     for name in (path, path + "-wal"):
         with contextlib.suppress(OSError):
-            total += os.stat(name).st_size
+            total += Path(name).stat().st_size
     return total
 
 

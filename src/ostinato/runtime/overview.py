@@ -1,0 +1,97 @@
+"""A run as data that anything may show: the shape that ``runs show --json`` prints and the server will send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ostinato.clock import to_rfc3339
+from ostinato.engine.clearing import parse_ranges
+from ostinato.io.serializers import to_json
+from ostinato.outcomes import parse_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ostinato.records import LogLine, Run, TaskRun
+    from ostinato.states import State
+
+
+def summary(run: Run, counts: Mapping[State, int] | None = None) -> dict[str, Any]:
+    """Describe a run without its task runs. Nothing is unpickled.
+
+    Args:
+        run: The run.
+        counts: Its task runs by state.
+    """
+    shape = {
+        "id": run.id,
+        "flow": run.flow,
+        "state": str(run.state),
+        "reason": run.reason,
+        "epoch": run.epoch,
+        "attempt": run.attempt,
+        "parameters": None if run.parameters is None else to_json(run.parameters),
+        "created_at": to_rfc3339(run.created_at),
+        "started_at": to_rfc3339(run.started_at),
+        "finished_at": to_rfc3339(run.finished_at),
+        "result": None if run.result is None else to_json(run.result),
+        "error": error_of(run.error),
+        "tags": list(run.tags),
+        "key": run.key,
+        "target": run.target,
+        "parent_run_id": run.parent_run_id,
+        "branch_of": run.branch_of,
+    }
+    if counts is not None:
+        shape["counts"] = {str(state): count for state, count in counts.items()}
+    return shape
+
+
+def details(run: Run, rows: Sequence[TaskRun]) -> dict[str, Any]:
+    """Describe a run with its task runs; those that a fork reads through have another `run_id`."""
+    ids = {row.seq: row.id for row in rows}
+    shown = sorted((row for row in rows if row.kind != "value"), key=lambda row: row.seq)
+    return {**summary(run), "task_runs": [_task_run(row, ids) for row in shown]}
+
+
+def _task_run(row: TaskRun, ids: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "task": row.task,
+        "key": row.key,
+        "map_index": row.map_index,
+        "partition": row.partition,
+        "state": str(row.state),
+        "reason": row.reason,
+        "attempts": row.attempt,
+        "started_at": to_rfc3339(row.started_at),
+        "finished_at": to_rfc3339(row.finished_at),
+        "upstream": [ids[seq] for seq in parse_ranges(row.upstream) if seq in ids],
+        "parent": None if row.parent_seq is None else ids.get(row.parent_seq),
+        "kind": row.kind,
+        "orphaned": row.orphaned,
+        "error": error_of(row.error),
+        "child_run_id": row.child_run_id,
+        "run_id": row.run_id,
+    }
+
+
+def error_of(error: str | None) -> dict[str, Any] | None:
+    """Describe a recorded failure: its type, its message, its traceback."""
+    failure = parse_failure(error)
+    if failure is None:
+        return None
+    return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+
+
+def log_line(line: LogLine, task: str | None) -> dict[str, Any]:
+    """Describe one line that a flow or a task wrote."""
+    return {
+        "at": to_rfc3339(line.at),
+        "level": line.level,
+        "logger": line.logger,
+        "task": task,
+        "seq": line.seq,
+        "attempt": line.attempt,
+        "message": line.message,
+    }
