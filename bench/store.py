@@ -100,7 +100,7 @@ def sqlite_floor(path: Path, durability: str) -> Callable[[list[TaskRun]], None]
 
 def postgres_floor(url: str, durability: str, batch: int) -> Callable[[list[TaskRun]], None]:
     """Return what writes rows to our table by a bare INSERT, or where there are several by COPY."""
-    import psycopg  # noqa: PLC0415  not installed everywhere
+    import psycopg
 
     db = psycopg.connect(url, autocommit=True)
     db.execute(f"SET synchronous_commit = {'on' if durability == 'durable' else 'off'}")
@@ -208,13 +208,13 @@ def bench_processes(url: str, durability: str, count: int = 8, batch: int = 10, 
 @contextlib.contextmanager
 def a_postgres(url: str | None) -> Iterator[str | None]:
     """Yield the address of a PostgreSQL database with our tables: the one given, or one of our own."""
-    from ostinato.store import migrate  # noqa: PLC0415  loads SQLAlchemy
+    from ostinato.store import migrate
 
     if url is not None:
         migrate.upgrade(url)
         yield url
         return
-    from tests.postgres import MissingError, PostgresServer  # noqa: PLC0415
+    from tests.postgres import MissingError, PostgresServer
 
     try:
         server = PostgresServer()

@@ -122,7 +122,7 @@ class PostgresServer:
 
     def execute(self, statement: str) -> None:
         """Run one statement in the database `postgres`."""
-        import psycopg  # noqa: PLC0415  not installed everywhere
+        import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
@@ -200,7 +200,7 @@ def _is_ready(pid_file: Path, pid: int) -> bool:
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server for this session (for this process of it, under xdist)."""
     try:
-        import psycopg  # noqa: F401, PLC0415
+        import psycopg  # noqa: F401
 
         server = PostgresServer()
     except (MissingError, ModuleNotFoundError) as error:
@@ -216,7 +216,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: PostgresServer) -> str:
     """A database with the schema in it, to copy."""
-    from ostinato.store import migrate  # noqa: PLC0415  loads SQLAlchemy
+    from ostinato.store import migrate
 
     name = postgres_server.new_database()
     migrate.upgrade(postgres_server.url(name))

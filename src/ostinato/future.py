@@ -114,6 +114,11 @@ class Future(Generic[R_co]):
             return error
         return None
 
+    def peek(self) -> Settled:
+        """Return how it ended, where it has; that is no look at its failure. For the runtime."""
+        assert self._settled is not None
+        return self._settled
+
     def settled(self, timeout: float | None = None) -> Settled:
         """Wait for the end and return how it was."""
         self.looked_at = True

@@ -8,6 +8,7 @@ import pytest
 
 from ostinato import current, flow, task, unmapped
 from ostinato.errors import DefinitionError
+from tests.process import until
 
 
 @task
@@ -75,7 +76,7 @@ def test_a_map_over_nothing_is_refused_but_an_empty_one_is_empty(home):
 def test_a_map_pulls_from_its_generator_only_as_fast_as_items_can_run(home, monkeypatch):
     monkeypatch.setenv("OSTINATO_SLOTS", "4")
     pulled, running, most, ahead = [0], [0], [0], [0]
-    gate, lock = threading.Semaphore(0), threading.Lock()
+    gates, lock = [threading.Event() for _ in range(60)], threading.Lock()
 
     def source():
         for i in range(60):
@@ -87,7 +88,7 @@ def test_a_map_pulls_from_its_generator_only_as_fast_as_items_can_run(home, monk
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        assert gate.acquire(timeout=20)
+        assert gates[i].wait(20)
         with lock:
             running[0] -= 1
         return i
@@ -96,9 +97,9 @@ def test_a_map_pulls_from_its_generator_only_as_fast_as_items_can_run(home, monk
     def f() -> int:
         rows = held.map(source())
         for i in range(60):
-            rows_left = pulled[0]
-            ahead[0] = max(ahead[0], rows_left - i)
-            gate.release()
+            until(lambda i=i: running[0] == min(4, 60 - i), "as many to run as there are slots")
+            ahead[0] = max(ahead[0], pulled[0] - i)
+            gates[i].set()
             rows[i]
         return len(rows)
 

@@ -130,7 +130,7 @@ def test_commit_after_the_lease_is_refused_whole(store: Store, clock: ManualCloc
 
 
 def test_commit_of_a_run_that_is_not_live_is_refused_whole(store: Store) -> None:
-    for run in (ended(store), a_run(store, None)):
+    for run in (ended(store), a_run(store, None), a_run(store, state=State.QUEUED, epoch=1)):
         refused(store, run.id, run.epoch, everything(run))
     over = a_run(store)
     end(store, over)

@@ -30,7 +30,7 @@ def together(*works: Callable[[], None]) -> None:
         gate.wait()
         try:
             work()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=body, args=(work,)) for work in works]

@@ -10,8 +10,10 @@ from tests.store.builders import a_run, a_task_run, a_worker, contents, ended
 from ostinato.clock import SECOND, ManualClock
 from ostinato.records import Commit
 from ostinato.states import State
+from ostinato.store import sweeping
 
 if TYPE_CHECKING:
+    from ostinato.store.sql import SqlStore
     from ostinato.store.store import Store
 
 
@@ -74,6 +76,13 @@ def test_sweep_marks_the_runs_of_a_dead_worker(store: Store, clock: ManualClock)
     assert store.get_run(alive.id) == alive
     assert [worker.id for worker in store.list_workers()] == ["w2"]
     assert store.sweep() == []
+
+
+def test_worker_that_renews_between_the_look_and_the_burial_is_spared(store: SqlStore, clock: ManualClock) -> None:
+    run = a_run(store)
+    assert store._write(lambda tx: sweeping.bury(tx, "w1", forced=False)) == []
+    assert store.get_run(run.id) == run
+    assert store.beat("w1").alive
 
 
 def test_sweep_takes_those_who_are_known_to_be_dead(store: Store) -> None:

@@ -40,7 +40,9 @@ def test_created_run_with_a_worker_starts_in_epoch_one(store: Store) -> None:
 def test_key_gives_the_same_run_again_unchanged(store: Store) -> None:
     first = a_run(store, None, key="order-1", cwd="/one")
     assert a_run(store, None, key="order-1", cwd="/two") == first
-    assert a_run(store, None, key="order-1", flow="other").id != first.id
+    other = a_run(store, None, key="order-1", flow="other")
+    assert other.id != first.id
+    assert a_run(store, None, key="order-1", flow="other") == other
     assert a_run(store, None, key="order-2").id != first.id
     assert store.info().counts["run"] == 3
 

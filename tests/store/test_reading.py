@@ -58,7 +58,7 @@ def test_runs_are_listed_newest_first_and_page_by_page(store: Store, clock: Manu
     wanted = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
     assert store.list_runs(RunFilter()) == wanted
     pages, before = [], None
-    while page := store.list_runs(RunFilter(limit=3, before=before)):
+    while (page := store.list_runs(RunFilter(limit=3, before=before))) and len(pages) < 20:
         pages += page
         before = page[-1].id
     assert pages == wanted

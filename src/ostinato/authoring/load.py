@@ -41,7 +41,7 @@ def load_flow(target: str, cwd: str | Path | None = None) -> Flow[Any, Any]:
     folder = Path(cwd) if cwd is not None else Path.cwd()
     place, name = _split(target)
     module = load_file(folder / place) if _is_file(place, folder) else _load_module(place, folder)
-    return _find(module, name, target)
+    return _find(module, name)
 
 
 def load_task(target: str, key: str) -> Task[Any, Any]:
@@ -149,7 +149,8 @@ def _load_module(name: str, folder: Path) -> ModuleType:
         raise _unloadable(name, error) from error
     if missing:
         files = [path.name for path in folder.glob("*.py")]
-        raise TargetError(f"There is no module {name!r} in {folder} or installed.{nearest(f'{name}.py', files)} {_FORMS}")
+        hint = nearest(f"{name}.py", files)
+        raise TargetError(f"There is no module {name!r} in {folder} or installed.{hint} {_FORMS}")
     return _import(name, name)
 
 
@@ -163,7 +164,7 @@ def _import(name: str, shown: Path | str) -> ModuleType:
     return module
 
 
-def _find(module: ModuleType, name: str, target: str) -> Flow[Any, Any]:
+def _find(module: ModuleType, name: str) -> Flow[Any, Any]:
     flows = flows_of(module)
     if not name:
         if len(flows) == 1:
@@ -181,8 +182,8 @@ def _find(module: ModuleType, name: str, target: str) -> Flow[Any, Any]:
     file = _file_of(module)
     if value is not None:
         kind = "a task" if isinstance(value, Task) else f"a {type(value).__name__}"
-        raise TargetError(f"{name!r} in {file} is {kind}, not a flow. {_offer(file, flows)}".rstrip())
-    raise TargetError(f"There is no flow {name!r} in {file} ({target}).{nearest(name, flows)} {_offer(file, flows)}".rstrip())
+        raise TargetError(f"{name!r} in {file} is {kind}, not a flow. {_offer(file, flows)}")
+    raise TargetError(f"There is no flow {name!r} in {file}.{nearest(name, flows)} {_offer(file, flows)}")
 
 
 def _which(module: ModuleType, flows: dict[str, Flow[Any, Any]]) -> str:

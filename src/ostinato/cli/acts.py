@@ -88,5 +88,6 @@ def _parsed(value: str) -> object:
     try:
         parsed: object = jsons.loads(value)
     except ValueError as error:
-        raise UsageError(f"--value {value!r} is not JSON ({error}). A text needs quotes: --value '\"{value}\"'.") from None
+        quoted = jsons.dumps(value)
+        raise UsageError(f"--value {value!r} is not JSON ({error}). A text needs quotes: --value '{quoted}'.") from None
     return parsed

@@ -90,7 +90,7 @@ def _group(parent: App, name: str, text: str) -> App:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # only where it is asked for
+    from importlib.metadata import PackageNotFoundError, version  # only where it is asked for
 
     try:
         return f"ostinato {version('ostinato')}"

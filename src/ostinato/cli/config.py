@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ostinato.cli.options import AsJson
+from ostinato.cli.options import AsJson  # noqa: TC001  # cyclopts reads annotations when it runs
 from ostinato.cli.screen import show as show_on
 from ostinato.cli.screen import show_json, table
 from ostinato.io.blobs import safe_url

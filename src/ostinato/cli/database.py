@@ -13,7 +13,8 @@ from ostinato.cli.screen import show, show_json, size_text, table
 from ostinato.errors import UsageError
 from ostinato.io.blobs import safe_url
 from ostinato.runtime.retention import prune as forget
-from ostinato.runtime.session import Session, sweep
+from ostinato.runtime.process import sweep
+from ostinato.runtime.session import Session
 from ostinato.settings import load_settings
 
 Age = Annotated[str | None, Parameter(name="--older-than", help="Their age: 30d, 12h, 45min. By default the setting.")]
@@ -26,7 +27,7 @@ _AT_ONCE = 1000
 
 def upgrade(*, json: AsJson = False) -> None:
     """Bring the database to this version's schema; make its tables where there are none."""
-    from ostinato.store import migrate  # noqa: PLC0415  # brings SQLAlchemy and Alembic
+    from ostinato.store import migrate  # brings SQLAlchemy and Alembic
 
     url = load_settings().database_url
     before, after = migrate.upgrade(url)

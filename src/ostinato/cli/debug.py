@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.pretty import Pretty
 
 from ostinato.cli.ending import short_traceback
-from ostinato.cli.options import RunId, TaskName
+from ostinato.cli.options import RunId, TaskName  # noqa: TC001  # cyclopts reads annotations when it runs
 from ostinato.cli.screen import show
 from ostinato.outcomes import failure_of
 from ostinato.runtime import debugging

@@ -34,7 +34,7 @@ def carry_out(work: Callable[[Settings], Carried], *, as_json: bool, quiet: bool
         as_json: Whether standard output holds one JSON object and nothing else.
         quiet: Whether nothing is shown while it runs.
     """
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
     settings = load_settings()
     if quiet:

@@ -12,11 +12,13 @@ from ostinato.cli.screen import counts_text, duration, show, show_json, state_te
 from ostinato.errors import UsageError, nearest
 from ostinato.records import RunFilter
 from ostinato.runtime.overview import summary
-from ostinato.runtime.session import sweep
+from ostinato.runtime.process import sweep
 from ostinato.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
 
     from ostinato.records import Run
 
@@ -57,7 +59,7 @@ def list_runs(
         print("There is no run yet. Start one: ostinato run file.py:flow")
 
 
-def _table(runs: Sequence[Run], counts: Mapping[str, Mapping[State, int]], now: int) -> object:
+def _table(runs: Sequence[Run], counts: Mapping[str, Mapping[State, int]], now: int) -> Table:
     made = table("run", "flow", "state", "started", "took", "task runs", whole=("run", "flow", "started", "took"))
     for run in runs:
         end = run.finished_at if run.state.is_terminal else now

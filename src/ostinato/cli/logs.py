@@ -18,7 +18,7 @@ from ostinato.errors import UsageError, nearest
 from ostinato.records import LogLine
 from ostinato.runtime.finding import find_run
 from ostinato.runtime.overview import log_line
-from ostinato.runtime.session import sweep
+from ostinato.runtime.process import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ostinato.store.store import Store
 
 Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative=(), help="Go on until the run ends.")]
-OfTask = Annotated[str | None, Parameter(name="--task", help="Only lines of this task: a name, NAME[INDEX] or a number.")]
+OfTask = Annotated[str | None, Parameter(name="--task", help="Only lines of this task: NAME, NAME[INDEX] or a number.")]
 Level = Annotated[
     str | None, Parameter(name="--level", help="Only lines of this level or higher: debug, info, warning, error.")
 ]

@@ -56,8 +56,8 @@ def read_parameters(flow: Flow[Any, Any], given: Sequence[str] | None, file: str
 
 
 def _read_file(file: str) -> Mapping[str, Any]:
-    import json  # noqa: PLC0415  # few commands read a file
-    from pathlib import Path  # noqa: PLC0415
+    import json  # few commands read a file
+    from pathlib import Path
 
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def _read_file(file: str) -> Mapping[str, Any]:
 
 
 def _value(flow: Flow[Any, Any], name: str, text: str) -> Any:
-    import json  # noqa: PLC0415
+    import json
 
     try:
         parsed = json.loads(text)
@@ -78,9 +78,9 @@ def _value(flow: Flow[Any, Any], name: str, text: str) -> Any:
     known = flow.spec.signature.parameters.get(name)
     if known is None or known.kind in {known.VAR_POSITIONAL, known.VAR_KEYWORD}:
         return parsed
-    from pydantic import ValidationError  # noqa: PLC0415  # costs a tenth of a second
+    from pydantic import ValidationError  # costs a tenth of a second
 
-    from ostinato.authoring.parameters import adapter  # noqa: PLC0415
+    from ostinato.authoring.parameters import adapter
 
     for candidate in (parsed, text):
         try:

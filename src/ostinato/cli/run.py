@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,14 +12,16 @@ from ostinato.cli.ending import carry_out
 from ostinato.cli.options import AsJson, ParamFile, Params, Quiet, read_parameters
 from ostinato.io.pickles import stand_in_for_main
 from ostinato.runtime.operations import Carried, run_flow
-from ostinato.settings import Settings
+
+if TYPE_CHECKING:
+    from ostinato.settings import Settings
 
 Target = Annotated[str, Parameter(name="TARGET", help="file.py:flow, file.py with one flow in it, or module:flow.")]
 Resume = Annotated[
     bool, Parameter(name="--resume", negative=(), help="Go on with an interrupted run of the same parameters.")
 ]
 Tag = Annotated[list[str] | None, Parameter(name="--tag", negative=(), help="A label to find the run by; repeatable.")]
-Key = Annotated[str | None, Parameter(name="--key", help="Run once per key: a run that has it already is shown instead.")]
+Key = Annotated[str | None, Parameter(name="--key", help="Run once per key: what has run already is not run again.")]
 
 
 def run(

@@ -14,7 +14,7 @@ from ostinato.cli.options import RunId, store
 from ostinato.cli.screen import console, counts_text, show, state_text
 from ostinato.cli.show import page
 from ostinato.runtime.finding import find_run, rows_of
-from ostinato.runtime.session import sweep
+from ostinato.runtime.process import sweep
 from ostinato.states import State
 
 if TYPE_CHECKING:

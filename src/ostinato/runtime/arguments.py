@@ -95,6 +95,8 @@ def prepare(
     replaced = tuple(_printable(value) for value in values) if lazy else values
     for place, value in enumerate(replaced):
         found = fingerprint(value)
+        if type(value) is Known:  # a future is who its value is
+            found = msgspec.structs.replace(found, digest=value.digest)
         prints.append(found)
         kept: Any = value
         if lazy and value is not values[place]:
@@ -126,7 +128,7 @@ def _depend(futures: Iterable[Any]) -> tuple[list[Settled], list[int]]:
     seqs: list[int] = []
     for future in futures:
         if not isinstance(future, MapResults):
-            upstream.append(future.settled(0))
+            upstream.append(future.peek())
             seqs.append(upstream[-1].seq)
             continue
         seqs.extend(future.seqs)
@@ -158,7 +160,7 @@ def _printable(value: Any) -> Any:
 def _known(future: Any) -> Known:
     if isinstance(future, MapResults):
         return Known(combine("map", future.fps))
-    settled = future.settled(0)
+    settled = future.peek()
     return Known(settled.fp or combine("ended", settled.state, settled.task))
 
 
@@ -166,7 +168,7 @@ def _recordable(value: Any) -> Any:
     def refer(future: Any) -> Any:
         if isinstance(future, MapResults):
             return FromMap(format_ranges(future.seqs) or "")
-        return FromTaskRun(future.settled(0).seq)
+        return FromTaskRun(future.peek().seq)
 
     return _map(value, refer)
 
@@ -175,11 +177,16 @@ def _value(value: Any) -> Any:
     return _map(value, _unwrap)
 
 
+def resolved(value: Any) -> Any:
+    """Replace the futures in what a body returns, which have all ended, by their values; raise the first failure."""
+    return _map(value, lambda future: future.result())
+
+
 def _unwrap(future: Any) -> Any:
     """Give the value; for what did not succeed (a trigger rule let the call run) its exception or outcome."""
     if isinstance(future, MapResults):
         return [_of(settled) if isinstance(settled, Settled) else settled for settled in future.raw()]
-    return _of(future.settled(0))
+    return _of(future.peek())
 
 
 def _of(settled: Settled) -> Any:

@@ -11,10 +11,12 @@ from ostinato.clock import Clock, SystemClock
 from ostinato.context import Ended, Frame, Note, reset_frame, set_frame
 from ostinato.executors.child import send_note
 from ostinato.outcomes import TimedOut
-from ostinato.runtime.capture import captured
+from ostinato.runtime.capture import Bare, captured, end_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+
+    from ostinato.runtime.capture import Sink
 
 
 
@@ -105,12 +107,27 @@ class RemoteAttempt:
     """One attempt, packed to run in another process: pickled there by the executor, with cloudpickle.
 
     What the attempt prints, logs and keeps in ``current.state`` comes back as notes while it runs.
+
+    Args:
+        fn: The task's function.
+        values: One per parameter.
+        frame: What the attempt is.
+        kept: What is in ``current.state`` already.
+        check: Whether to check types.
+        echo: Whether what it prints goes to the terminal too, for no display shows it.
     """
 
     def __init__(
-        self, fn: Callable[..., Any], values: tuple[Any, ...], frame: Frame, kept: dict[str, Any], *, check: bool
+        self,
+        fn: Callable[..., Any],
+        values: tuple[Any, ...],
+        frame: Frame,
+        kept: dict[str, Any],
+        *,
+        check: bool,
+        echo: bool,
     ) -> None:
-        self.fn, self.values, self.kept, self.check = fn, values, kept, check
+        self.fn, self.values, self.kept, self.check, self.echo = fn, values, kept, check, echo
         self.place = {
             name: getattr(frame, name) for name in Frame.__struct_fields__ if name not in {"runtime", "state", "calls"}
         }
@@ -121,7 +138,8 @@ class RemoteAttempt:
         frame = Frame(runtime=None, state=state, calls={}, **self.place)
         spec = spec_of(self.fn)
         origin = (lambda _: "") if self.check else None
-        with captured(lambda level, logger, message: send_note(Note("log", (level, logger, message)))):
+        sink: Sink = lambda level, logger, message: send_note(Note("log", (level, logger, message)))  # noqa: E731
+        with captured(sink, display=Bare(echo=self.echo)):
             if spec.is_async:
                 return asyncio.run(attempt_async(spec, self.values, frame, SystemClock(), origin, limit=None))
             return attempt_here(spec, self.values, frame, SystemClock(), origin)

@@ -47,8 +47,11 @@ def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
     kind = type(command)
     if kind is Execute:
         if runner.runs_here(call):
-            runner.begin_attempt(call, command.row)
-            return runner.recorder.result(call, runner.attempt(call))
+            with shield():
+                runner.begin_attempt(call, command.row)
+            ended = runner.attempt(call)
+            with shield():
+                return runner.recorder.result(call, ended)
         return runner.recorder.result(call, _elsewhere(runner, call, command))
     if kind is Save:
         with shield():

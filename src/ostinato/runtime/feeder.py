@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ostinato import telemetry
@@ -52,16 +53,17 @@ def begin_map(
     """
     _check(task, args, kwargs)
     results: MapResults[Any] = MapResults(task.key, runner.wait)
-    runner.outstanding.opened()
     results.expected = _expected(args, kwargs)
     feed = _Feed(runner, task, args, kwargs, frame, results)
+    runner.outstanding.opened()
     telemetry.emit("map.grew", (runner, task.key, feed.progress))
     loop = asyncio._get_running_loop()
     if loop is not None and task.spec.is_async:
         keep = loop.create_task(feed.run_async())
         keep.add_done_callback(lambda _: None)
     else:
-        threading.Thread(target=feed.run, name=f"ostinato-map-{task.key}", daemon=True).start()
+        inside = copy_context()  # the user's generator may call tasks and look at `current`
+        threading.Thread(target=inside.run, args=(feed.run,), name=f"ostinato-map-{task.key}", daemon=True).start()
     return results
 
 
@@ -89,7 +91,7 @@ def _expected(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         if isinstance(value, MapResults):
             if value.expected is not None:
                 return value.expected
-        elif is_mapped(value) and isinstance(value, (Sequence, Set, MappingView)):
+        elif is_mapped(value) and isinstance(value, (Sequence, AbstractSet, MappingView)):
             return len(value)
     return None
 

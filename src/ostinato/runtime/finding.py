@@ -12,7 +12,7 @@ from ostinato.clock import SECOND, to_datetime
 from ostinato.engine.clearing import select, short_name
 from ostinato.errors import RunStateError, UnknownRunError, UsageError, nearest
 from ostinato.records import RunFilter
-from ostinato.runtime.session import sweep, this_host
+from ostinato.runtime.process import sweep, this_host
 from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def find_run(store: Store, fragment: str) -> Run:
     if found:
         lines = "".join(f"\n  {_line(run)}" for run in found[:_SHOWN])
         more = "\n  …" if len(found) > _SHOWN else ""
-        raise UnknownRunError(f"{fragment!r} is the beginning or the end of several runs; give more of it:{lines}{more}")
+        raise UnknownRunError(f"{fragment!r} is the beginning or end of several runs; give more of it:{lines}{more}")
     raise UnknownRunError(_unknown(store, fragment))
 
 

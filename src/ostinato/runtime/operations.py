@@ -1,4 +1,4 @@
-"""What can be done to a run from outside: resume, retry, rerun, fork, cancel, mark. The CLI's verbs are these functions.
+"""What can be done to a run from outside: resume, retry, rerun, fork, cancel, mark. The CLI's verbs are these.
 
 ```
 resume   an interrupted run goes on                         what has ended stays, failures too
@@ -215,7 +215,9 @@ def cancel(run_id: str, settings: Settings | None = None) -> Run:
         return store.request_cancel(find_run(store, run_id).id)
 
 
-def mark(run_id: str, task: str, state: str, value: Any = None, settings: Settings | None = None) -> tuple[Run, TaskRun]:
+def mark(
+    run_id: str, task: str, state: str, value: Any = None, settings: Settings | None = None
+) -> tuple[Run, TaskRun]:
     """Say how a task run ended, in place of what is on record.
 
     Args:
@@ -338,7 +340,7 @@ def _carry_out(session: Session, run: Run, work: Callable[[], Any]) -> Carried:
         value = work()
         if asyncio.iscoroutine(value):
             value = asyncio.run(value)
-    except BaseException as error:  # noqa: BLE001  # how the run ended is what is returned
+    except BaseException as error:  # how the run ended is what is returned
         ended = error
     return Carried(session.store.get_run(run.id), value, ended)
 

@@ -17,10 +17,10 @@ from ostinato.engine.identity import child_run_id
 from ostinato.engine.memo import NOT_REPLAYABLE, Memo
 from ostinato.errors import NonDeterminismError, ResultError, RunFailedError, StaleEpochError, TaskTimeoutError
 from ostinato.fingerprint import fingerprint
-from ostinato.future import Future, MapResults
 from ostinato.hooks import Moment
 from ostinato.outcomes import Cancel, Cancelled, LeaseLost, Skip, Stop, TimedOut, failure_of
 from ostinato.records import Commit, Event, Run, RunEnd
+from ostinato.runtime.arguments import resolved
 from ostinato.runtime.attempt import body_async, body_here
 from ostinato.runtime.runner import Runner, run_hook
 from ostinato.states import State
@@ -365,18 +365,16 @@ def _line(error: BaseException | None) -> str | None:
 
 def _body_here(now: _Pass) -> Any:
     value = body_here(now.flow.spec, now.values, now.frame)
-    while isinstance(value, (Future, MapResults)):
-        value = value.result()
     now.runner.drain_here()
-    return value
+    now.runner.refuse_when_stopping()
+    return resolved(value)
 
 
 async def _body_async(now: _Pass) -> Any:
     value = await body_async(now.flow.spec, now.values, now.frame)
-    while isinstance(value, (Future, MapResults)):
-        value = await value
     await now.runner.drain_async()
-    return value
+    now.runner.refuse_when_stopping()
+    return resolved(value)
 
 
 def new_run(session: Session, flow: Flow[Any, Any], parameters: Mapping[str, Any], *, identity: str) -> Run:

@@ -120,11 +120,14 @@ class Runner:
         return self._call_here(Asked(name, spec_of(make), TaskOptions(name=name), kind="value"), (), ())
 
     def _call_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any]) -> Any:
+        return self._hand_over(self._live_here(asked, values, lazy, self._frame()))
+
+    def _live_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame) -> Settled:
         for future in (*lazy, *asked.options.wait_for):
             self._await_here(future)
         with shield():
-            begun = begin(self, asked, values, lazy, self._frame())
-        return self._hand_over(begun if isinstance(begun, Settled) else drive_here(self, begun))
+            begun = begin(self, asked, values, lazy, frame)
+        return begun if isinstance(begun, Settled) else drive_here(self, begun)
 
     async def _call_async(self, asked: Asked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.refuse_when_stopping()
@@ -146,8 +149,11 @@ class Runner:
             self.refuse_when_stopping()
             values = task.spec.bind(args, kwargs)
             future: Future[Any] = Future(task.key, self.wait)
-            self.start(task, values, self._frame(), lambda settled: self._settle(future, settled))
-            return future
+            if not self._is_inline(task):
+                self.start(task, values, self._frame(), lambda settled: self._settle(future, settled))
+                return future
+        self.start(task, values, self._frame(), lambda settled: self._settle(future, settled))  # it may be stopped
+        return future
 
     def map(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin one task run per item, lazily."""
@@ -205,10 +211,29 @@ class Runner:
             self._start_async(asked, values, frame, end)
             return
         lazy = pending(values)
+        if self._is_inline(task):
+            self._start_here(asked, values, lazy, frame, end)
+            return
         left = [future for future in (*lazy, *task.options.wait_for) if not future.done()]
         launch = _Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
         for future in left:
             future.on_done(launch)
+
+    def _is_inline(self, task: Task[Any, Any]) -> bool:
+        return not task.spec.is_async and self._executor(task.options).name == "inline"
+
+    def _start_here(
+        self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame, end: Settle
+    ) -> None:
+        """Live the whole life right here: user code must never run on a thread that others' commits wait for."""
+        try:
+            settled = self._live_here(asked, values, lazy, frame)
+        except BaseException as error:
+            end(self._lost_settled(asked.key, error))
+            if not isinstance(error, Exception):
+                raise
+            return
+        end(settled)
 
     def _launch(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame, end: Settle) -> None:
         if self.stopping is not None or self.closing:
@@ -367,9 +392,14 @@ class Runner:
 
     # --- ends
 
-    @staticmethod
-    def _hand_over(settled: Settled) -> Any:
-        """Give a direct call its value, or raise its failure; a failure that is not critical gives None."""
+    def _hand_over(self, settled: Settled) -> Any:
+        """Give a direct call its value, or raise its failure; a failure that is not critical gives None.
+
+        A call that ended because the run is being stopped raises the stop itself: the attempt has taken the signal,
+        and the body's ``except Exception`` must not swallow it.
+        """
+        if settled.state is not State.SUCCEEDED:
+            self.refuse_when_stopping()
         if not settled.critical and settled.state in {State.FAILED, State.CRASHED}:
             return None
         return settled.unwrap()
@@ -403,8 +433,7 @@ class Runner:
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait for an event in this thread: its slot is given up meanwhile, and a stop is heard."""
-        executor = self.session.executor(self.flow.options.executor)
-        with executor.blocked(), waking(event.set):
+        with self.session.blocked(), waking(event.set):
             return event.wait(timeout)
 
     def _await_here(self, future: Future[Any] | MapResults[Any]) -> None:
@@ -480,5 +509,5 @@ def run_hook(hook: Callable[..., Any], moment: Moment) -> None:
             thread = threading.Thread(target=asyncio.run, args=(value,), name="ostinato-hook", daemon=True)
             thread.start()
             thread.join()
-    except Exception:
+    except (Exception, SystemExit):  # a hook may run on the thread that commits: nothing may end that
         logging.getLogger("ostinato").exception("The hook %r failed; the run goes on.", getattr(hook, "__name__", hook))

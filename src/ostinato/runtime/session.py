@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
-import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -22,12 +22,14 @@ from ostinato.outcomes import Cancelled, LeaseLost
 from ostinato.records import Worker
 from ostinato.runtime.gates import Gates
 from ostinato.runtime.journal import Committer
+from ostinato.runtime.process import process_started, this_host
+from ostinato.runtime.pulse import start_pulse, stop_pulse
 from ostinato.runtime.timers import Timers
 from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ostinato.clock import Clock
     from ostinato.context import Executor
@@ -45,42 +47,6 @@ def version() -> str:
         return importlib.metadata.version("ostinato")
     except importlib.metadata.PackageNotFoundError:
         return "0+source"
-
-
-def this_host() -> str:
-    """Name the machine, its boot and its process namespace: within one of these, a process id means one process."""
-    parts = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id",):
-        try:
-            parts.append(Path(path).read_text(encoding="ascii").strip()[:8])
-        except OSError:
-            parts.append("")
-    try:
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        parts.append("")
-    return "/".join(parts)
-
-
-def process_started(pid: int) -> str:
-    """Tell a process from a later one with the same number: when it started, in ticks since the boot; Linux only."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def is_gone(worker: Worker) -> bool:
-    """Tell whether a worker is certainly dead without waiting for its lease: same machine, no such process."""
-    if worker.host != this_host() or not worker.pid_started:
-        return False
-    return process_started(worker.pid) != worker.pid_started
-
-
-def sweep(store: Store) -> list[Any]:
-    """Mark the runs of dead workers as crashed; those whose process is seen to be gone at once."""
-    gone = [worker.id for worker in store.list_workers() if is_gone(worker)]
-    return store.sweep(gone)
 
 
 class Session:
@@ -156,6 +122,14 @@ class Session:
                     self._executors[wanted] = found
         return found
 
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Give up this thread's slot while it waits, in whichever executor the thread belongs to."""
+        with ExitStack() as stack:
+            for executor in tuple(self._executors.values()):
+                stack.enter_context(executor.blocked())
+            yield
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """A loop in a thread of its own, for async tasks that a sync flow submits."""
@@ -179,10 +153,13 @@ class Session:
     def _keep(self) -> None:
         next_beat = time.monotonic() + self._beat_every
         last_ok = time.monotonic()
+        pulse = None
         while True:
             try:
                 action = self._asked.get(timeout=_FLUSH_EVERY)
                 if action is None:
+                    if pulse is not None:
+                        stop_pulse(pulse)
                     return
                 action()
             except Empty:
@@ -195,6 +172,7 @@ class Session:
             if now >= next_beat:
                 next_beat = now + self._beat_every
                 last_ok = self._beat(last_ok)
+                pulse = pulse or start_pulse(self.settings, self.worker_id)
 
     @property
     def _beat_every(self) -> float:
@@ -225,9 +203,15 @@ class Session:
 def _start_loop() -> asyncio.AbstractEventLoop:
     import asyncio  # a sync flow without async tasks need not pay for it
 
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="ostinato-loop", daemon=True).start()
-    return loop
+    loops: SimpleQueue[asyncio.AbstractEventLoop] = SimpleQueue()
+
+    def serve() -> None:
+        with asyncio.Runner() as runner:  # closes the loop, and cancels what is left on it
+            loops.put(runner.get_loop())
+            runner.get_loop().run_forever()
+
+    threading.Thread(target=serve, name="ostinato-loop", daemon=True).start()
+    return loops.get()
 
 
 def write_error(text: str) -> None:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ostinato.outcomes import Cancelled
-from ostinato.runtime.session import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +64,7 @@ class _Interrupts:
         self._session.ask(self._cancel)
 
     def _cancel(self) -> None:
-        write_error("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")
+        self._session.announce("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")
         for runner in list(self._session.runners.values()):
             if runner.run.parent_run_id is None:
                 runner.stop(Cancelled("Ctrl-C"))

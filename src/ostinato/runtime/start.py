@@ -14,8 +14,9 @@ from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
 from ostinato.runtime.passes import Passes, new_run
+from ostinato.runtime.process import sweep
 from ostinato.runtime.retention import prune_a_little
-from ostinato.runtime.session import Session, sweep
+from ostinato.runtime.session import Session
 from ostinato.runtime.signals import interruptible
 from ostinato.settings import load_settings
 from ostinato.states import State

@@ -36,7 +36,7 @@ def open_store(url: str, *, durability: str = "durable", clock: Clock | None = N
         )
     scheme, found, rest = url.partition("://")
     if not found or scheme == "sqlite":
-        from ostinato.store.sqlite import SqliteStore  # noqa: PLC0415  each driver only where it is wanted
+        from ostinato.store.sqlite import SqliteStore
 
         return SqliteStore(sqlite_path(url), durability=durability, clock=clock, lease=lease)
     if scheme not in _POSTGRES:
@@ -45,7 +45,7 @@ def open_store(url: str, *, durability: str = "durable", clock: Clock | None = N
             + nearest(scheme, ("sqlite", *_POSTGRES))
         )
     try:
-        from ostinato.store.postgres import PostgresStore  # noqa: PLC0415  an extra
+        from ostinato.store.postgres import PostgresStore
     except ModuleNotFoundError as error:
         if error.name != "psycopg":
             raise

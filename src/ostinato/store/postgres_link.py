@@ -105,7 +105,7 @@ class Link:
                 if error.sqlstate not in _CONFLICTS:
                     lost = pid or lost
                     self._drop_idle()
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  a jitter
+            time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 2.0)
 
     def end_backend(self, connection: Connection, pid: int) -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from ostinato.runtime.display import wording
-from ostinato.runtime.display.tally import Ended, Failed, Head, Line, Logged, Paused, Started
+from ostinato.runtime.display.tally import Ended, Failed, Line, Logged, Paused, Started
 
 if TYPE_CHECKING:
     from ostinato.runtime.display.tally import News, Tally
