@@ -66,17 +66,22 @@ def a_run(store: Store, worker: str = "bench") -> str:
     return run_id
 
 
-def rate(write: Callable[[list[TaskRun]], None], run_id: str, batch: int, rows: int, rounds: int = 5) -> list[float]:
-    """Write `rows` task runs in batches, some rounds over; return each round's seconds a commit."""
-    seq, times = 0, []
-    for _ in range(rounds + 1):
-        batches = [[task_run(run_id, seq + n * batch + m) for m in range(batch)] for n in range(rows // batch)]
-        seq += rows
-        begun = time.perf_counter()
-        for each in batches:
-            write(each)
-        times.append((time.perf_counter() - begun) / len(batches))
-    return times[1:]
+Writer = tuple["Callable[[list[TaskRun]], None]", str]
+"""What writes a batch of task runs, and the run they are of."""
+
+
+def rates(writers: list[Writer], batch: int, rows: int, rounds: int = 7) -> list[list[float]]:
+    """Let writers take turns, `rows` task runs in batches each round; return each one's seconds a commit by round."""
+    times: list[list[float]] = [[] for _ in writers]
+    for number in range(rounds + 1):
+        for (write, run_id), mine in zip(writers, times, strict=True):
+            first = number * rows
+            batches = [[task_run(run_id, first + n * batch + m) for m in range(batch)] for n in range(rows // batch)]
+            begun = time.perf_counter()
+            for each in batches:
+                write(each)
+            mine.append((time.perf_counter() - begun) / len(batches))
+    return [mine[1:] for mine in times]
 
 
 def sqlite_floor(path: Path, durability: str) -> Callable[[list[TaskRun]], None]:
@@ -144,18 +149,20 @@ def compare(name: str, floor: list[float], ours: list[float], batch: int) -> Non
 def bench_sqlite(home: Path, durability: str, batch: int, rows: int) -> None:
     """Compare commits to a SQLite file with the bare driver's."""
     name = f"{durability}-{batch}"
-    floor = rate(sqlite_floor(home / f"{name}-floor.db", durability), "r", batch, rows)
     store = open_store(str(home / f"{name}.db"), durability=durability, lease=3600)
-    ours = rate(store_writer(store, run_id := a_run(store)), run_id, batch, rows)
+    run_id = a_run(store)
+    bare = sqlite_floor(home / f"{name}-floor.db", durability)
+    floor, ours = rates([(bare, "r"), (store_writer(store, run_id), run_id)], batch, rows)
     store.close()
     compare(f"SQLite {sqlite3.sqlite_version} {durability}", floor, ours, batch)
 
 
 def bench_postgres(url: str, durability: str, batch: int, rows: int) -> None:
     """Compare commits to a PostgreSQL database with the bare driver's."""
-    floor = rate(postgres_floor(url, durability, batch), new_id(time.time_ns() // 1000), batch, rows)
     store = open_store(url, durability=durability, lease=3600)
-    ours = rate(store_writer(store, run_id := a_run(store)), run_id, batch, rows)
+    run_id, other = a_run(store), new_id(store.now())
+    bare = postgres_floor(url, durability, batch)
+    floor, ours = rates([(bare, other), (store_writer(store, run_id), run_id)], batch, rows)
     store.close()
     compare(f"PostgreSQL {durability}" + (" (floor: COPY)" if batch > 1 else ""), floor, ours, batch)
 

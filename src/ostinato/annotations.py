@@ -40,8 +40,8 @@ def _resolvable(function: Callable[..., Any]) -> dict[str, Any]:
             found[name] = hint
             continue
         try:
-            found[name] = eval(hint, names)  # what typing.get_type_hints does, one hint at a time
-        except Exception:
+            found[name] = eval(hint, names)  # noqa: S307  # as typing.get_type_hints does
+        except Exception:  # noqa: S112  # it then checks nothing
             continue
     return found
 
@@ -76,7 +76,7 @@ def _of_generic(hint: Any) -> Fits | None:
         return lambda value: any(value == a and type(value) is type(a) for a in arguments)
     if origin in _COLLECTIONS and len(arguments) == 1:
         return _of_items(origin, compile_hint(arguments[0]))
-    if origin is dict and len(arguments) == 2:
+    if origin is dict and len(arguments) == 2:  # noqa: PLR2004  # means something only here
         return _of_mapping(compile_hint(arguments[0]), compile_hint(arguments[1]))
     if origin is tuple and arguments:
         return _of_tuple(arguments)
@@ -111,7 +111,7 @@ def _of_mapping(key: Fits | None, item: Fits | None) -> Fits:
 
 
 def _of_tuple(arguments: tuple[Any, ...]) -> Fits:
-    if len(arguments) == 2 and arguments[1] is ...:
+    if len(arguments) == 2 and arguments[1] is ...:  # noqa: PLR2004  # means something only here
         return _of_items(tuple, compile_hint(arguments[0]))
     if arguments == ((),):
         return lambda value: value == ()
@@ -162,4 +162,4 @@ def show_value(value: Any) -> str:
     name = show_hint(type(value))
     if not text or text == name:
         return name
-    return f"{name} ({text if len(text) <= 60 else text[:57] + '...'})"
+    return f"{name} ({text if len(text) <= 60 else text[:57] + '...'})"  # noqa: PLR2004  # means something only here

@@ -99,7 +99,7 @@ def fingerprint(value: object) -> Print:
             return Print(_digest(b"\xc1T" + flat), None, False, len(flat))  # noqa: FBT003
         if (kind is list or kind is dict) and (found := _fingerprint_plain(value)) is not None:
             return found
-    except Exception:  # noqa: BLE001, S110  # a big int, a surrogate, a change under our hands: the walk copes
+    except Exception:  # noqa: S110  # a big int, a surrogate, a change under our hands: the walk copes
         pass
     return _fingerprint_walk(value)
 
@@ -273,7 +273,7 @@ class Walk:
                 find_handler(kind)(self, value)
             else:
                 handler(self, value)
-        except Exception:  # noqa: BLE001  # whatever a foreign object raises when looked at
+        except Exception:  # whatever a foreign object raises when looked at
             self._out = out
             del out[begin:]
             self.unknown(kind)

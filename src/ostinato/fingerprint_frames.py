@@ -300,7 +300,7 @@ def _arrow_bytes(walk: Walk, values: Any, width: int) -> None:
 
 
 def _arrow_strings(walk: Walk, values: Any) -> None:
-    from pyarrow import compute  # noqa: PLC0415  # a part of pyarrow that may not be loaded yet
+    from pyarrow import compute  # a part of pyarrow that may not be loaded yet
 
     _arrow_bytes(walk, compute.binary_length(values).cast("int64"), 8)
     _, offsets, data = values.buffers()

@@ -177,6 +177,14 @@ class Future(Generic[R_co]):
         return f"<Future {self.task} {self.state}>"
 
 
+def find_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def wake_on(register: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[Any]:
     """Return an asyncio future of this loop that is set when the registered callback is called, from anywhere."""
     loop = asyncio.get_running_loop()
@@ -187,7 +195,7 @@ def wake_on(register: Callable[[Callable[[Any], None]], None]) -> asyncio.Future
             woken.set_result(value)
 
     def callback(value: Any) -> None:
-        if asyncio._get_running_loop() is loop:  # on the loop's own thread: no wake-up needed
+        if find_loop() is loop:  # on the loop's own thread: no wake-up needed
             wake(value)
         else:
             loop.call_soon_threadsafe(wake, value)

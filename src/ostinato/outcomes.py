@@ -74,6 +74,10 @@ class Cancelled(Stop):
     reason = "cancelled"
 
 
+class Interrupted(Cancelled):
+    """Somebody pressed Ctrl-C."""
+
+
 class TimedOut(Stop):
     """The task ran longer than its timeout."""
 

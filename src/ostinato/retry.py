@@ -55,7 +55,7 @@ class Retry:
         predicate = callable(self.on) and not isinstance(self.on, type)
         self._check(fits or predicate, "on", "exception types, or a predicate that takes the exception")
 
-    def _check(self, fits: bool, name: str, expected: str) -> None:
+    def _check(self, fits: bool, name: str, expected: str) -> None:  # noqa: FBT001  # the condition itself
         if not fits:
             message = f"Retry({name}=...) must be {expected}, got {getattr(self, name)!r}."
             raise DefinitionError(message)

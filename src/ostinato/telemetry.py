@@ -23,11 +23,11 @@ def subscribe(subscriber: Subscriber) -> Callable[[], None]:
     Returns:
         What ends the subscription.
     """
-    global _subscribers  # replaced whole, so that emit never locks
+    global _subscribers  # noqa: PLW0603  # replaced whole, so that emit never locks
     _subscribers = (*_subscribers, subscriber)
 
     def unsubscribe() -> None:
-        global _subscribers
+        global _subscribers  # noqa: PLW0603  # replaced whole, so that emit never locks
         _subscribers = tuple(s for s in _subscribers if s is not subscriber)
 
     return unsubscribe

@@ -36,7 +36,7 @@ class FlowOptions:
     limits: tuple[Limit, ...] = ()
     strict: bool = False
     types: Literal["on", "off"] = "on"
-    hooks: Hooks = Hooks()  # frozen
+    hooks: Hooks = Hooks()  # noqa: RUF009  # it is frozen
     tags: tuple[str, ...] = ()
     resume: bool = False
     key: str | None = None
@@ -76,11 +76,11 @@ class Flow(Signature[P, T_co]):
 
     if not TYPE_CHECKING:  # its type is that of `Signature`
 
-        def __call__(self, /, *args, **kwargs):
+        def __call__(self, /, *args, **kwargs):  # noqa: ANN002, ANN003, ANN204  # its type is that of `Signature`
             """Run it: as a child run inside a run, else here and now."""
             frame = find_frame()
             if frame is None:
-                from ostinato.runtime.start import run_here  # noqa: PLC0415  # the one lazy door
+                from ostinato.runtime.start import run_here  # the one lazy door
 
                 return run_here(self, args, kwargs)
             if frame.runtime is None:

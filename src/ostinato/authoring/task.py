@@ -52,7 +52,7 @@ class TaskOptions:
     when: str = "all_succeeded"
     critical: bool = True
     persist: bool = True
-    hooks: Hooks = Hooks()  # frozen
+    hooks: Hooks = Hooks()  # noqa: RUF009  # it is frozen
     tags: tuple[str, ...] = ()
     key: str | None = None
     wait_for: tuple[Any, ...] = ()
@@ -67,7 +67,7 @@ class Submit:
     def __get__(self, task: Task[P, R], owner: object) -> Signature[P, Future[R]]: ...
     def __get__(self, task: Any, owner: object) -> Any:
         """Bind to the task."""
-        return self if task is None else task._submit  # the two are one class in two parts
+        return self if task is None else task._submit  # noqa: SLF001  # one class in two parts
 
 
 class Map:
@@ -79,7 +79,7 @@ class Map:
     def __get__(self, task: Task[P, R], owner: object) -> Mapped[P, R]: ...
     def __get__(self, task: Any, owner: object) -> Any:
         """Bind to the task."""
-        return self if task is None else task._map
+        return self if task is None else task._map  # noqa: SLF001  # one class in two parts
 
 
 class Task(Signature[P, T_co]):
@@ -117,7 +117,7 @@ class Task(Signature[P, T_co]):
 
     if not TYPE_CHECKING:  # its type is that of `Signature`
 
-        def __call__(self, /, *args, **kwargs):
+        def __call__(self, /, *args, **kwargs):  # noqa: ANN002, ANN003, ANN204  # its type is that of `Signature`
             """Run it and return its value; outside a run, call the function."""
             frame = find_frame()
             if frame is None or frame.runtime is None:

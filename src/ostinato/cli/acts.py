@@ -37,20 +37,14 @@ def retry(run: RunId, /, *, quiet: Quiet = False, json: AsJson = False) -> int:
 
 
 def rerun(run: RunId, /, *, from_: From, all_: All = False, quiet: Quiet = False, json: AsJson = False) -> int:
-    """Run chosen tasks of a run again, and what depends on them where their results have changed.
-
-    Example: ostinato runs rerun latest --from fetch[3]
-    """
+    """Run chosen tasks of a run again, and what depends on them where their results have changed."""
     return carry_out(
         lambda settings: operations.rerun(run, from_, everything=all_, settings=settings), as_json=json, quiet=quiet
     )
 
 
 def fork(run: RunId, /, *, from_: From, param: Params = None, quiet: Quiet = False, json: AsJson = False) -> int:
-    """Make a new run that takes over what is unchanged from an old one, and runs the rest.
-
-    Example: ostinato runs fork latest --from report -p year=2014
-    """
+    """Make a new run that takes over what is unchanged from an old one, and runs the rest."""
     return carry_out(
         lambda settings: operations.fork(run, from_, lambda flow: read_parameters(flow, param), settings),
         as_json=json,
@@ -70,10 +64,7 @@ def cancel(run: RunId, /, *, json: AsJson = False) -> None:
 
 
 def mark(run: RunId, task: TaskName, state: NewState, /, *, value: Value = None, json: AsJson = False) -> None:
-    """Say by hand how a task run ended; the run takes it from there when it goes on.
-
-    Example: ostinato runs mark latest fetch[3] succeeded --value '{"rows": 0}'
-    """
+    """Say by hand how a task run ended; the run takes it from there when it goes on."""
     marked, row = operations.mark(run, task, state, None if value is None else _parsed(value))
     if json:
         show_json(summary(marked))

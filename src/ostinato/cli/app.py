@@ -17,7 +17,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError, UnknownOptionError
 
 from ostinato.errors import OstinatoError, nearest
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 CANCELLED: Final = 130
 _GONE: Final = 141
 _USAGE: Final = 2
+EXAMPLES: Final = {
+    "run": """run weather.py:weather -p 'cities=["Oslo", "Lima"]'""",
+    "debug": "debug latest fetch --pdb",
+    "logs": "runs logs latest -f --level warning",
+    "rerun": "runs rerun latest --from 'fetch[3]'",
+    "fork": "runs fork latest --from report -p year=2014",
+    "mark": """runs mark latest 'fetch[3]' succeeded --value '{"rows": 0}'""",
+    "prune": "db prune --older-than 7d",
+}
 
 
 def make_app() -> App:
@@ -40,14 +49,15 @@ def make_app() -> App:
         help_formatter="default" if sys.stdout.isatty() else "plain",
         help_epilogue="Every listing takes --json. `ostinato COMMAND --help` says more.",
         help_format="plaintext",
+        default_parameter=Parameter(show_default=False),
     )
-    app.command("ostinato.cli.run:run", name="run", help="Run a flow here and now.")
+    _add(app, "run", "run:run", "Run a flow here and now.")
     app.command(_runs(app))
-    app.command("ostinato.cli.debug:debug", name="debug", help="Run a recorded task run again here, by itself.")
-    app.command("ostinato.cli.check:check", name="check", help="Check flow files without running them.")
+    _add(app, "debug", "debug:debug", "Run a recorded task run again here, by itself.")
+    _add(app, "check", "check:check", "Check flow files without running them.")
     app.command(_db(app))
     app.command(_config(app))
-    app.command("ostinato.cli.doctor:doctor", name="doctor", help="Check that this installation can do its work.")
+    _add(app, "doctor", "doctor:doctor", "Check that this installation can do its work.")
     for flag, text in (("--help", "Show this and exit."), ("--version", "Show the version and exit.")):
         app[flag].help = text
     return app
@@ -67,26 +77,41 @@ def _runs(parent: App) -> App:
         ("cancel", "acts:cancel", "Stop a run."),
         ("mark", "acts:mark", "Say by hand how a task run ended."),
     ):
-        app.command(f"ostinato.cli.{place}", name=name, help=text, sort_key=0)
+        _add(app, name, place, text)
     return app
 
 
 def _db(parent: App) -> App:
     app = _group(parent, "db", "Look after the database.")
-    app.command("ostinato.cli.database:upgrade", name="upgrade", help="Bring the database to this version's schema.")
-    app.command("ostinato.cli.database:info", name="info", help="Show what the database is and how much is in it.")
-    app.command("ostinato.cli.database:prune", name="prune", help="Forget runs that ended long ago.")
+    _add(app, "upgrade", "database:upgrade", "Bring the database to this version's schema.")
+    _add(app, "info", "database:info", "Show what the database is and how much is in it.")
+    _add(app, "prune", "database:prune", "Forget runs that ended long ago.")
     return app
 
 
 def _config(parent: App) -> App:
     app = _group(parent, "config", "Look at the settings.")
-    app.command("ostinato.cli.config:show", name="show", help="Show every setting, and where its value comes from.")
+    _add(app, "show", "config:show", "Show every setting, and where its value comes from.")
     return app
 
 
 def _group(parent: App, name: str, text: str) -> App:
-    return App(name=name, help=text, help_format="plaintext", help_formatter=parent.help_formatter, version_flags=[])
+    return App(
+        name=name,
+        help=text,
+        help_format="plaintext",
+        help_formatter=parent.help_formatter,
+        help_epilogue="",
+        version_flags=[],
+    )
+
+
+def _add(app: App, name: str, place: str, text: str) -> None:
+    """Add a command that is imported when it is given."""
+    example = EXAMPLES.get(name, "")
+    app.command(
+        f"ostinato.cli.{place}", name=name, help=text, help_epilogue=f"Example: ostinato {example}" if example else ""
+    )
 
 
 def _version() -> str:

@@ -12,8 +12,8 @@ from ostinato.cli.options import AsJson, store
 from ostinato.cli.screen import show, show_json, size_text, table
 from ostinato.errors import UsageError
 from ostinato.io.blobs import safe_url
-from ostinato.runtime.retention import prune as forget
 from ostinato.runtime.process import sweep
+from ostinato.runtime.retention import prune as forget
 from ostinato.runtime.session import Session
 from ostinato.settings import load_settings
 

@@ -25,8 +25,6 @@ def debug(run: RunId, task: TaskName, /, *, pdb: Pdb = False, step: Step = False
     """Run a recorded task run again here, with its recorded inputs; nothing is journaled.
 
     Of several task runs of that name, the one that failed is taken.
-
-    Example: ostinato debug latest fetch --pdb
     """
     recorded = debugging.recall(run, task)
     _tell(recorded)

@@ -7,10 +7,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ostinato.cli.app import CANCELLED
+from ostinato.cli.options import store
 from ostinato.cli.screen import show_json
-from ostinato.errors import OstinatoError
-from ostinato.outcomes import failure_of
+from ostinato.errors import OstinatoError, UpstreamError
+from ostinato.outcomes import failure_of, parse_failure
+from ostinato.runtime.display.tally import MARK
 from ostinato.runtime.overview import summary
 from ostinato.settings import load_settings
 from ostinato.states import State
@@ -19,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ostinato.outcomes import Failure
+    from ostinato.records import Run
     from ostinato.runtime.operations import Carried
     from ostinato.settings import Settings
 
 _OK = (State.SUCCEEDED, State.SKIPPED)
 _FRAMES = 6
+_CAUSES = 3
 
 
 def carry_out(work: Callable[[Settings], Carried], *, as_json: bool, quiet: bool) -> int:
@@ -34,42 +40,45 @@ def carry_out(work: Callable[[Settings], Carried], *, as_json: bool, quiet: bool
         as_json: Whether standard output holds one JSON object and nothing else.
         quiet: Whether nothing is shown while it runs.
     """
-    import msgspec
-
     settings = load_settings()
     if quiet:
         settings = msgspec.structs.replace(settings, display="none")
     if not as_json:
         carried = work(settings)
-        return finish(carried, quiet=quiet)
+        return finish(carried)
     with clean_stdout():
         carried = work(settings)
-        code = finish(carried, quiet=quiet)
+        code = finish(carried)
     show_json(summary(carried.run))
     return code
 
 
-def finish(carried: Carried, *, quiet: bool) -> int:
-    """Tell how a run ended, where nothing has told it yet; return the exit code."""
+def finish(carried: Carried) -> int:
+    """Tell how a run ended, unless the display has; return the exit code."""
     run, error = carried.run, carried.error
     if error is None:
         return 0 if run.state in _OK else CANCELLED if run.state is State.CANCELLED else 1
-    if run.state is State.CANCELLED:
-        _say(f"Run {run.id} of {run.flow} was cancelled. Go on with it by `ostinato runs retry {run.id}`.")
+    if run.state is State.CANCELLED or isinstance(error, KeyboardInterrupt):
         return CANCELLED
-    if isinstance(error, KeyboardInterrupt):
-        return CANCELLED
-    if run.state is State.FAILED:
-        if not isinstance(error, OstinatoError) or error.__traceback__ is not None:
-            _say(short_traceback(failure_of(error)))
-        if not quiet:
-            _say(f"Run {run.id} of {run.flow} failed. Look at it by `ostinato runs show {run.id}`, ")
-            _say(f"try it again by `ostinato runs retry {run.id}`.")
+    if hasattr(error, MARK):
         return 1
-    if isinstance(error, OstinatoError):
+    if run.state is not State.FAILED and isinstance(error, OstinatoError):
         raise error
+    if isinstance(error, UpstreamError):
+        _tell_causes(run)
     _say(short_traceback(failure_of(error)))
+    _say(f"Run {run.id} of {run.flow} {run.state}. Try it again by `ostinato runs retry {run.id}`.")
     return 1
+
+
+def _tell_causes(run: Run) -> None:
+    """Show what failed first: the error of a call that could not run only says which call that was."""
+    with store() as opened:
+        failed = opened.list_task_runs(run.id, states=[State.FAILED], limit=_CAUSES)
+    for row in failed:
+        failure = parse_failure(row.error)
+        if failure is not None:
+            _say(f"{row.task} failed:\n{short_traceback(failure)}\n")
 
 
 def short_traceback(failure: Failure) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _MANY: Final = 8
 """More calls of one task than this, in one body, are shown as one row."""
-_FAILURES: Final = 5
+_FAILURES: Final = 8
 _BAD: Final = (State.FAILED, State.CRASHED)
 
 
@@ -68,7 +69,7 @@ def _walk(rows: Sequence[TaskRun]) -> Iterator[tuple[int, Cell]]:
 
 
 def _cells(rows: Sequence[TaskRun]) -> list[Cell]:
-    shown = sorted((row for row in rows if row.kind != "value"), key=lambda row: row.seq)
+    shown = sorted((row for row in rows if _is_shown(row)), key=lambda row: row.seq)
     calls = Counter((row.task, row.parent_seq) for row in shown if row.map_index is None)
     cells: list[Cell] = []
     groups: dict[tuple[str, int | None, bool, bool], Cell] = {}
@@ -83,6 +84,11 @@ def _cells(rows: Sequence[TaskRun]) -> list[Cell]:
             cells.append(groups[key])
         groups[key].rows.append(row)
     return cells
+
+
+def _is_shown(row: TaskRun) -> bool:
+    """Leave out journaled values, and what was to run again but is not reached any more."""
+    return row.kind != "value" and not (row.orphaned and row.state is State.SCHEDULED)
 
 
 def _merge(cells: Sequence[Cell]) -> list[Cell]:
@@ -106,11 +112,6 @@ def _add(made: Table, run: Run, cell: Cell, depth: int, now: int) -> None:
         _took(cell.rows, now),
         Text(", ".join(_remarks(run, cell)), "dim"),
     )
-    failed = [row for row in cell.rows if row.state in _BAD]
-    for row in failed[:_FAILURES]:
-        made.add_row("", _failure(row, depth, many=many), "", "", "", "")
-    if len(failed) > _FAILURES:
-        made.add_row("", Text(f"{'  ' * depth}  … {len(failed) - _FAILURES} more", "red"), "", "", "", "")
 
 
 def _name(cell: Cell, depth: int) -> Text:
@@ -147,11 +148,25 @@ def _remarks(run: Run, cell: Cell) -> Iterator[str]:
         yield f"from run {first.run_id}"
 
 
-def _failure(row: TaskRun, depth: int, *, many: bool) -> Text:
+def failures(rows: Sequence[TaskRun]) -> Text | None:
+    """Say how task runs failed, one line each; None when none did."""
+    failed = [row for row in rows if row.state in _BAD and not row.orphaned]
+    if not failed:
+        return None
+    lines = [_failure(row) for row in failed[:_FAILURES]]
+    if len(failed) > _FAILURES:
+        lines.append(Text(f"… {len(failed) - _FAILURES} more failed", "dim"))
+    return Text("\n").join(lines)
+
+
+def _failure(row: TaskRun) -> Text:
+    index = f"[{row.map_index}]" if row.map_index is not None else ""
+    text = Text.assemble(("✗ ", "red"), (f"{short_name(row.task)}{index}", "bold"), "  ")
     failure = parse_failure(row.error)
-    where = f"[{row.map_index}] " if row.map_index is not None and many else ""
     if failure is None:
-        return Text(f"{'  ' * depth}  {where}{row.reason or row.state}", "red")
+        return text.append(row.reason or str(row.state), "red")
+    text.append(failure.line, "red")
     places = [place for place in failure.places if place.user]
-    line = f" (line {places[-1].line} of {places[-1].file.replace(chr(92), '/').rpartition('/')[2]})" if places else ""
-    return Text(f"{'  ' * depth}  {where}{failure.line}{line}", "red")
+    if places:
+        text.append(f"  {Path(places[-1].file).name}:{places[-1].line}", "dim")
+    return text

@@ -27,7 +27,7 @@ States = Annotated[
 ]
 FlowName = Annotated[str | None, Parameter(name="--flow", help="Only runs of this flow.")]
 Tag = Annotated[str | None, Parameter(name="--tag", help="Only runs with this tag.")]
-Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="How many at most.")]
+Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="How many at most; 20 by default.")]
 Children = Annotated[bool, Parameter(name=["--all", "-a"], negative=(), help="Child runs too.")]
 
 

@@ -36,10 +36,7 @@ def run(
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
-    """Run a flow here and now, in this process: durable, logged, resumable.
-
-    Example: ostinato run weather.py:weather -p 'cities=["Oslo", "Lima"]'
-    """
+    """Run a flow here and now, in this process: durable, logged, resumable."""
 
     def work(settings: Settings) -> Carried:
         flow = load_flow(target)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ostinato.cli.ending import short_traceback
-from ostinato.cli.grid import grid
+from ostinato.cli.grid import failures, grid
 from ostinato.cli.options import AsJson, RunId, store
 from ostinato.cli.screen import duration, show_json, state_text, when
 from ostinato.cli.screen import show as show_on
@@ -42,6 +42,9 @@ def page(run: Run, rows: Sequence[TaskRun], now: int, workers: Sequence[Worker] 
     items: list[RenderableType] = [_head(run, now, workers)]
     if any(row.kind != "value" for row in rows):
         items += ["", grid(run, rows, now)]
+    failed = failures(rows)
+    if failed is not None:
+        items += ["", failed]
     failure = parse_failure(run.error)
     if failure is not None:
         items += ["", Text(short_traceback(failure), "red")]

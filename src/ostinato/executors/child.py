@@ -89,10 +89,10 @@ def send_note(note: Note) -> bool:
 
 def main() -> None:
     """Serve the parent until it hangs up."""
-    global _line
+    global _line  # noqa: PLW0603  # one process, one line to its parent
     fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(fd, False)
-    os.set_inheritable(lifeline, False)
+    os.set_inheritable(fd, False)  # noqa: FBT003  # the name of the call says it
+    os.set_inheritable(lifeline, False)  # noqa: FBT003  # the name of the call says it
     threading.Thread(target=_die_with_parent, args=(lifeline,), name="ostinato-lifeline", daemon=True).start()
     channel = Channel(fd)
     _line = _Line(channel)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ostinato.executors.child import Failure
 
 
-class RemoteTraceback(Exception):
+class RemoteTraceback(Exception):  # noqa: N818  # it is shown as a cause, not raised
     """Where an exception was raised in another process; it is the cause of that exception here."""
 
     def __init__(self, text: str) -> None:

@@ -30,7 +30,7 @@ class InlineExecutor:
     slots = 1
     isolated = False
 
-    def __init__(self, slots: int | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(self, slots: int | None = None, *, clock: Clock | None = None) -> None:  # noqa: ARG002  # the Protocol has it
         """Make it.
 
         Args:
@@ -46,7 +46,7 @@ class InlineExecutor:
         self,
         work: Callable[[], Ended],
         done: Callable[[Ended], None],
-        note: Callable[[Note], None] | None = None,
+        note: Callable[[Note], None] | None = None,  # noqa: ARG002  # the Protocol has it
     ) -> _Inline:
         """Run `work` here and now, and call `done`. `note` is not used.
 

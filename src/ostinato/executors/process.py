@@ -37,7 +37,7 @@ class Process:
         self._socket, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         try:
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # noqa: S603  # our own interpreter
                 [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(lifeline), *sys.path],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), lifeline),

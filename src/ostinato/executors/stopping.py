@@ -218,7 +218,7 @@ class Stoppable:
             return before
 
 
-class shield:
+class shield:  # noqa: N801  # reads as a statement
     """Hold signals back over a stretch of our own code; one that came is raised at its end."""
 
     __slots__ = ("_closed",)
@@ -247,7 +247,7 @@ class shield:
         return waited[-1] if waited else None
 
 
-class waking:
+class waking:  # noqa: N801  # reads as a statement
     """Call `wake` when this thread is sent a signal, so that it stops waiting in C and hears it."""
 
     __slots__ = ("_before", "_wake", "_works")
@@ -272,7 +272,7 @@ def _all_here() -> Iterator[Stoppable]:
     work = _here.innermost
     while work is not None:
         yield work
-        work = work._outer
+        work = work._outer  # noqa: SLF001  # of its own class
 
 
 def _as_class(work: Stoppable) -> type[BaseException]:

@@ -71,7 +71,7 @@ class ThreadExecutor:
         self,
         work: Callable[[], Ended],
         done: Callable[[Ended], None],
-        note: Callable[[Note], None] | None = None,
+        note: Callable[[Note], None] | None = None,  # noqa: ARG002  # the Protocol has it
     ) -> ThreadWork:
         """Run `work` in a thread of the pool when there is a slot, then call `done` there.
 

@@ -34,10 +34,10 @@ def encode_frame(value: object, head: bytes) -> bytes | None:
 def decode_frame(name: str, data: memoryview) -> Any:
     """Read what `encode_frame` wrote after the head."""
     if name == "polars.DataFrame":
-        import polars  # noqa: ICN001, PLC0415  # optional
+        import polars  # noqa: ICN001  # optional
 
         return polars.read_ipc(io.BytesIO(data))
-    import pyarrow.ipc  # noqa: PLC0415  # optional
+    import pyarrow.ipc  # optional
 
     reader = pyarrow.ipc.open_stream(data)
     return reader.read_all() if name.endswith("Table") else reader.read_next_batch()
@@ -68,7 +68,7 @@ def _encode_pyarrow(table: Any, head: bytes) -> bytes | None:
     """Write a slice: pickle would keep the whole memory it is cut from."""
     if table.get_total_buffer_size() <= 2 * table.nbytes + 4096:
         return None
-    import pyarrow.ipc  # noqa: PLC0415  # optional
+    import pyarrow.ipc  # optional
 
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:

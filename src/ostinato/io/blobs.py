@@ -61,7 +61,7 @@ def open_blobs(url: str) -> Blobs:
     if not found or len(scheme) == 1:
         return Folder(Path(url).expanduser())
     if scheme == "file":
-        from urllib.parse import unquote  # noqa: PLC0415  # only where a URL was given
+        from urllib.parse import unquote  # only where a URL was given
 
         return Folder(Path(unquote(rest)))
     if scheme not in (*SCHEMES, *_OTHERS):
@@ -75,7 +75,7 @@ def open_blobs(url: str) -> Blobs:
 
 def _open_bucket(url: str) -> Blobs:
     try:
-        from obstore.store import MemoryStore, from_url  # noqa: PLC0415  # 11 ms, and only for buckets
+        from obstore.store import MemoryStore, from_url  # 11 ms, and only for buckets
     except ImportError as error:
         message = f"The result store {safe_url(url)!r} needs the package obstore: pip install obstore."
         raise SettingError(message) from error

@@ -40,7 +40,7 @@ def encode_error(error: BaseException) -> bytes:
     """Encode an exception, with its notes and causes. Never fails."""
     try:
         recorded = _record(error, _DEPTH)
-    except Exception:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception:  # an exception's own methods may raise anything
         recorded = _Recorded(type(error).__qualname__, "(the exception cannot be shown)")
     return b"e" + msgspec.msgpack.encode(recorded)
 
@@ -51,7 +51,7 @@ def decode_error(data: bytes) -> BaseException:
         if data[:1] != b"e":
             return TaskFailedError("The recorded failure cannot be read: it was written by another version.")
         return _rebuild(msgspec.msgpack.decode(memoryview(data)[1:], type=_Recorded))
-    except Exception as error:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception as error:  # an exception's own methods may raise anything
         return TaskFailedError(f"The recorded failure cannot be read ({type(error).__name__}: {error}).")
 
 
@@ -87,7 +87,7 @@ def _whole(error: BaseException) -> bytes | None:
         data = pickle.dumps(error, protocol=5)
         again = pickle.loads(data)  # noqa: S301  # our own bytes of a moment ago
         same = type(again) is type(error) and str(again) == str(error)
-    except Exception:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception:  # an exception's own methods may raise anything
         return None
     return data if same and len(data) <= _MAX_PICKLE else None
 
@@ -105,7 +105,7 @@ def _try_pickle(value: object) -> bytes | None:
     try:
         data = pickle.dumps(value, protocol=5)
         pickle.loads(data)  # noqa: S301  # our own bytes of a moment ago
-    except Exception:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception:  # an exception's own methods may raise anything
         return None
     return data if len(data) <= _MAX_PICKLE else None
 
@@ -128,7 +128,7 @@ def _same_class(recorded: _Recorded) -> BaseException | None:
             error = unpickle(recorded.whole)
             return error if isinstance(error, BaseException) else None
         return _from_parts(recorded)
-    except Exception:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception:  # an exception's own methods may raise anything
         return None
 
 
@@ -153,6 +153,6 @@ def _from_parts(recorded: _Recorded) -> BaseException | None:
 def _text(value: object) -> str:
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001  # an exception's own methods may raise anything
+    except Exception:  # an exception's own methods may raise anything
         text = f"(the text of a {type(value).__qualname__} cannot be shown)"
     return text.encode("utf-8", "backslashreplace").decode()[:_MAX_TEXT]

@@ -60,7 +60,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, (set, frozenset)):
             found = [("{…}", item) for item in list(value)[:_WIDTH]]
         found += [(f".{name}", item) for name, item in list(vars(value).items())[:_WIDTH]]
-    except Exception:  # noqa: BLE001, S110  # a foreign object that does not like to be looked at
+    except Exception:  # noqa: S110  # a foreign object that does not like to be looked at
         pass
     yield from found
 
@@ -69,7 +69,7 @@ def _pickles(value: object) -> bool:
     for dumps in (to_pickle, to_cloudpickle):
         try:
             dumps(value)
-        except Exception:  # noqa: BLE001, S112  # a foreign object that does not like to be looked at
+        except Exception:  # noqa: S112  # a foreign object that does not like to be looked at
             continue
         return True
     return False

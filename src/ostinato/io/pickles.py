@@ -71,7 +71,7 @@ def _main_stem() -> str:
 @functools.cache
 def _cloud_pickler() -> Any:
     """Make the class at the first need: importing cloudpickle takes 25 ms, and few results need it."""
-    import cloudpickle  # noqa: PLC0415  # 25 ms, and few results need it
+    import cloudpickle  # 25 ms, and few results need it
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, value: Any) -> Any:

@@ -90,7 +90,7 @@ def encode(value: object, print: Print) -> Encoded:  # noqa: A002  # the word fo
         return Encoded(frame, "a", name)
     try:
         return Encoded(to_pickle(value, _head("p", name)), "p", name)
-    except Exception:  # noqa: BLE001, S110  # pickle raises whatever the object's own methods raise
+    except Exception:  # noqa: S110  # pickle raises whatever the object's own methods raise
         pass
     try:
         return Encoded(to_cloudpickle(value, _head("c", name)), "c", name)

@@ -6,7 +6,7 @@ its result, which is known already; for what is recorded as input, as a referenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from ostinato.outcomes import Cancel, Skip
 from ostinato.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
 _ATOMS = frozenset({str, int, float, bool, type(None), bytes})
 _HOLDERS = frozenset({list, tuple, dict, set, frozenset})

@@ -216,7 +216,7 @@ def _capture(sink: Sink | None, level: int, display: Outlet) -> Callable[[], Non
         None if under is None else _Stream(under, name, severity, sink, display)
         for under, name, severity in ((out, "stdout", logging.INFO), (err, "stderr", logging.WARNING))
     ]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     root, handler = logging.getLogger(), _Handler(sink, display)
     loud = [] if display.echoes() else _quiet(root, {id(out): streams[0], id(err): streams[1]})
     root.addHandler(handler)

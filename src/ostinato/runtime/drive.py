@@ -276,7 +276,7 @@ class Job:
             answer = error = None
             try:
                 if self.stopped is not None and type(command) in (Execute, Pause, Acquire):
-                    raise self.stopped
+                    raise self.stopped  # noqa: TRY301  # caught as if the command had raised it
                 if self._start(command):
                     return
                 answer = self._answer

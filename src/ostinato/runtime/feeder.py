@@ -7,7 +7,6 @@ theirs waking one another.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ostinato import telemetry
 from ostinato.errors import DefinitionError
-from ostinato.future import Future, MapResults, Settled, Unmapped, wake_on
+from ostinato.future import Future, MapResults, Settled, Unmapped, find_loop, wake_on
 from ostinato.runtime.arguments import items_of
 from ostinato.states import State
 
@@ -57,7 +56,7 @@ def begin_map(
     feed = _Feed(runner, task, args, kwargs, frame, results)
     runner.outstanding.opened()
     telemetry.emit("map.grew", (runner, task.key, feed.progress))
-    loop = asyncio._get_running_loop()
+    loop = find_loop()
     if loop is not None and task.spec.is_async:
         keep = loop.create_task(feed.run_async())
         keep.add_done_callback(lambda _: None)
@@ -224,7 +223,7 @@ class _Feed:
     def _full(self) -> bool:
         if self._may_deepen and self.progress.started in (64, 512):
             took = (self.runner.clock.now() - self._began) / self.progress.started
-            self._room = _QUICK if took < 2_000 else self._room  # microseconds an item
+            self._room = _QUICK if took < 2_000 else self._room  # noqa: PLR2004  # microseconds an item
         return self.progress.under_way >= self._room
 
     def _is_full(self) -> bool:

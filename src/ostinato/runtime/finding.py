@@ -83,7 +83,7 @@ def _line(run: Run) -> str:
 
 def rows_of(store: Store, run: Run) -> list[TaskRun]:
     """Return the task runs that a pass of the run would find, those of the runs it was forked from too."""
-    return list(store.load(run.id))
+    return [row for row in store.load(run.id) if row.run_id == run.id or not row.orphaned]
 
 
 def choose(rows: Sequence[TaskRun], task: str) -> list[TaskRun]:

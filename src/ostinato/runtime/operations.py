@@ -97,7 +97,7 @@ def resume(run_id: str, settings: Settings | None = None) -> Carried:
         run = find_run(session.store, run_id)
         _refuse(session.store, run, "resume")
         if run.state not in {State.CRASHED, State.QUEUED, State.SCHEDULED}:
-            raise RunStateError(f"Run {run.id} of {run.flow} is {run.state}, not interrupted. {_fitting(run)}")
+            raise RunStateError(f"Run {run.id} of {run.flow} {_PAST[run.state]}; it was not interrupted. {_fitting(run)}")
         return _take_up(session, passes, run, lambda: session.store.reopen(run.id, session.worker_id))
 
 
@@ -293,6 +293,14 @@ def load_for(run: Run) -> Flow[Any, Any]:
 def _refuse(store: Store, run: Run, verb: str) -> None:
     refuse_child(run, f"{verb} {run.parent_run_id}")
     refuse_if_held(store, run, verb)
+
+
+_PAST = {
+    State.SUCCEEDED: "succeeded",
+    State.FAILED: "failed",
+    State.CANCELLED: "was cancelled",
+    State.SKIPPED: "was skipped",
+}
 
 
 def _fitting(run: Run) -> str:

@@ -18,7 +18,7 @@ from ostinato.engine.memo import NOT_REPLAYABLE, Memo
 from ostinato.errors import NonDeterminismError, ResultError, RunFailedError, StaleEpochError, TaskTimeoutError
 from ostinato.fingerprint import fingerprint
 from ostinato.hooks import Moment
-from ostinato.outcomes import Cancel, Cancelled, LeaseLost, Skip, Stop, TimedOut, failure_of
+from ostinato.outcomes import Cancel, Cancelled, Interrupted, LeaseLost, Skip, Stop, TimedOut, failure_of
 from ostinato.records import Commit, Event, Run, RunEnd
 from ostinato.runtime.arguments import resolved
 from ostinato.runtime.attempt import body_async, body_here
@@ -64,7 +64,7 @@ class Passes:
             delay = now.retry_after()
             if delay is None:
                 return now.hand_over()
-            time.sleep(delay)
+            self._rest_here(delay, parent)
             run = self.open_again(run)
 
     async def run_async(
@@ -85,8 +85,22 @@ class Passes:
             delay = now.retry_after()
             if delay is None:
                 return now.hand_over()
-            await asyncio.sleep(delay)
+            await self._rest_async(delay, parent)
             run = self.open_again(run)
+
+    def _rest_here(self, delay: float, parent: Runner | None) -> None:
+        """Wait between two attempts of a run, unless somebody stops that."""
+        if parent is not None:
+            parent.pause(delay)
+        elif self.session.interrupted.wait(delay):
+            raise Interrupted("Ctrl-C")
+
+    async def _rest_async(self, delay: float, parent: Runner | None) -> None:
+        until = time.monotonic() + delay
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.2))
+            if parent is None and self.session.interrupted.is_set():
+                raise Interrupted("Ctrl-C")
 
     def open_again(self, run: Run) -> Run:
         """Begin a new attempt of a run that failed: what is finished stays."""
@@ -173,6 +187,9 @@ class _Pass:
         self._release: list[Callable[[], object]] = []
         self._parent = parent
         self._state = State.RUNNING
+        self._orphans: list[int] = []
+        self._warnings: list[Event] = []
+        self._delay: float | None = None
 
     def __enter__(self) -> Self:
         """Tell of the beginning; arm what may stop it."""
@@ -184,7 +201,7 @@ class _Pass:
             timer = self.session.timers.later(timeout, lambda: runner.stop(TimedOut(message)))
             self._release.append(timer.cancel)
         runner.journal.tell(self._event("run.started", attempt=self.run.attempt, remembered=runner.remembered))
-        telemetry.emit("run.started", runner)
+        telemetry.emit("run.started", (runner,))
         self._hooks("started")
         return self
 
@@ -215,7 +232,9 @@ class _Pass:
             self._judge()
         failure = self.runner.journal.failure
         if self.is_lost:
-            self.error = failure if failure is not None else StaleEpochError(self._lost_message())
+            if failure is None or isinstance(failure, StaleEpochError):
+                failure = StaleEpochError(self._lost_message(failure or self.runner.stopping))
+            self.error = failure
             self._state = State.CRASHED
             telemetry.emit("run.ended", (self.runner, State.CRASHED, self.error))
             return
@@ -238,10 +257,6 @@ class _Pass:
         else:
             telemetry.emit("run.ended", (self.runner, end.state, self.error))
         self._hooks("retrying" if self._delay is not None else str(end.state))
-
-    _orphans: list[int] = []  # replaced, never changed
-    _warnings: list[Event] = []
-    _delay: float | None = None
 
     def _judge(self) -> None:
         """Look at a body that returned: failures that nobody saw to, calls that were not reached, a wrong type."""
@@ -340,9 +355,9 @@ class _Pass:
                 ),
             )  # fmt: skip
 
-    def _lost_message(self) -> str:
+    def _lost_message(self, why: BaseException | None) -> str:
         return (
-            f"This process no longer holds run {self.run.id}: {self.runner.stopping}. What it did since is not kept. "
+            f"This process no longer holds run {self.run.id}: {str(why).rstrip('.')}. What it did since is not kept. "
             f"See where the run stands with `ostinato runs show {self.run.id}`, "
             f"go on with it by `ostinato runs resume {self.run.id}`."
         )

@@ -16,7 +16,7 @@ _STOPPED = {"T", "t"}
 
 def this_host() -> str:
     """Name the machine, its boot and its process namespace: within one of these, a process id means one process."""
-    return "/".join([socket.gethostname(), _boot(), _namespace()])
+    return f"{socket.gethostname()}/{_boot()}/{_namespace()}"
 
 
 def _boot() -> str:

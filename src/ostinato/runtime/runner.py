@@ -12,7 +12,7 @@ from ostinato.authoring.spec import spec_of
 from ostinato.authoring.task import TaskOptions
 from ostinato.context import Frame, find_frame
 from ostinato.executors.stopping import Stoppable, shield, waking
-from ostinato.future import Future, MapResults, Settled, wake_on
+from ostinato.future import Future, MapResults, Settled, find_loop, wake_on
 from ostinato.hooks import Hooks, Moment, call_hook
 from ostinato.outcomes import Cancelled, LeaseLost
 from ostinato.records import LogLine
@@ -91,6 +91,7 @@ class Runner:
         self._seq = memo.next_seq
         self._lock = threading.Lock()
         self._savers: dict[int, Saver] = {}
+        self._kept: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly; this holds them
         session.runners[run.id] = self
 
     # --- what tasks call: the Runtime Protocol
@@ -262,15 +263,13 @@ class Runner:
                 release()
             end(settled)
 
-        loop = asyncio._get_running_loop()  # get_running_loop raises where there is none
+        loop = find_loop()
         if loop is None:
             asyncio.run_coroutine_threadsafe(live_on(), self.session.loop)
         else:
             task = loop.create_task(live_on())
             self._kept.add(task)
             task.add_done_callback(self._kept.discard)
-
-    _kept: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly; this holds them
 
     @staticmethod
     def _lost_settled(key: str, error: BaseException) -> Settled:

@@ -64,6 +64,8 @@ class Session:
         self.worker_id = new_id(self.clock.now())
         self.version = version()
         self.cwd = str(Path.cwd())
+        self.interrupted = threading.Event()
+        """Set once somebody has pressed Ctrl-C."""
         self.wake_main: Callable[[], None] = lambda: None
         """Wakes the main thread when it waits in C; set while signals are handled."""
         self._kind = kind

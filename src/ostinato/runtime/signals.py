@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ostinato.outcomes import Cancelled
+from ostinato.outcomes import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,7 @@ class _Interrupts:
 
     def _cancel(self) -> None:
         self._session.announce("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")
+        self._session.interrupted.set()
         for runner in list(self._session.runners.values()):
             if runner.run.parent_run_id is None:
-                runner.stop(Cancelled("Ctrl-C"))
+                runner.stop(Interrupted("Ctrl-C"))

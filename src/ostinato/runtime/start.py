@@ -6,10 +6,10 @@ import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ostinato.errors import OstinatoError, RunStateError, TargetError, UsageError
+from ostinato.errors import OstinatoError, RunCancelledError, RunStateError, TargetError, UsageError
 from ostinato.fingerprint import fingerprint
 from ostinato.ids import new_id
-from ostinato.outcomes import parse_failure
+from ostinato.outcomes import Cancelled, Interrupted, parse_failure
 from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
@@ -161,6 +161,10 @@ def _clean() -> Iterator[None]:
     """Take our own frames out of what a run raises: a person looks for theirs."""
     try:
         yield
+    except Interrupted:
+        raise KeyboardInterrupt from None  # what Ctrl-C is to whoever called, with its exit code
+    except Cancelled as signal:
+        raise RunCancelledError(f"The run was cancelled: {signal}.") from None
     except OstinatoError as error:
         raise error.with_traceback(without_own_frames(error)) from error.__cause__
     except BaseException as error:

@@ -16,6 +16,8 @@ that comes late. A transaction that adds events therefore first takes a shared a
 number its own will be, and a reader of all events stops at the lowest such number.
 """
 
+
+
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

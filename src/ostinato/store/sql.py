@@ -5,6 +5,8 @@ write transaction, and, where the database went away in the middle, may run it a
 outside of the transaction, and fetch the time only once they hold the locks that they judge.
 """
 
+
+
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

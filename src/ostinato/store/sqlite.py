@@ -13,6 +13,8 @@ The log is overwritten in place after each checkpoint (PASSIVE, not TRUNCATE): o
 an fsync about a third quicker than growing the file again.
 """
 
+
+
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

@@ -49,6 +49,11 @@ class Display:
             return under.write(text)
         return self._show.write(under, text)
 
+    def tick(self) -> None:
+        """Show what is new now."""
+        if self._show is not None:
+            self._show.tick()
+
     def warn(self, message: str) -> None:
         """Show a warning of Ostinato's own."""
         if self._show is not None:
@@ -73,8 +78,7 @@ def open_display(settings: Settings) -> Iterator[Display]:
             _open.pop()
             if not _open:
                 close()
-        if display._show is not None:
-            display._show.tick()
+        display.tick()
 
 
 def _begin(settings: Settings, stream: TextIO | None) -> tuple[Display, Callable[[], None]]:

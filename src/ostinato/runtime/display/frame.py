@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from ostinato.runtime.display.tally import Head, Line
     from ostinato.runtime.display.wording import Glyphs, Row
 
-_BARS = ((100, 28), (76, 20), (60, 12), (44, 8))
+_BARS = ((100, 24), (70, 14), (54, 10), (40, 6))
 """From how many columns on a bar has which length."""
 _WIDEST_NAME = 32
+_WIDE = 100
+"""From how many columns on less important counts are shown too."""
 
 
 class Framer:
@@ -46,8 +48,7 @@ class Framer:
     def _header(self, head: Head, columns: int, now: float) -> Row:
         glyphs = self._glyphs
         row: Row = [(head.name, "bold"), (f"  {wording.clock(now - head.began)}", "")]
-        counts = wording.counted(head.total(), apart=f" {glyphs.dot} ")
-        row += [("  ", ""), *counts]
+        row += [("  ", ""), *wording.counted(head.total(), apart=f" {glyphs.dot} ")]
         run = f"run {head.run.id}"
         room = columns - 1 - sum(self._screen.width(text) for text, _ in row) - len(run)
         return [*row, (" " * room, ""), (run, "dim")] if room >= 2 else row  # noqa: PLR2004
@@ -94,7 +95,7 @@ class Framer:
             row += [(f"  {text}" if n == 0 else f" {self._glyphs.dot} {text}", "dim") for n, text in enumerate(said)]
         elif line.mean is not None:
             row.append((f"  {wording.duration(line.mean)} each", "dim"))
-        return row + self._traits(line, ("succeeded",))
+        return row + self._traits(line, ("succeeded",) if columns >= _WIDE else ("succeeded", "running"))
 
     def _bar(self, ended: int, items: int | None, columns: int) -> Row:
         length = next((length for least, length in _BARS if columns >= least), 0)

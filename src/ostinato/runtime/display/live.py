@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -37,13 +36,12 @@ class Live(Plain):
         self._logs: deque[Row] = deque(maxlen=_LOGS)
         self._lines_left = _LINES_A_TICK
         self._is_held = False
-        self._same: dict[int, bool] = {}
         self._input = builtins.input
 
     def start(self) -> None:
         """Begin to show; what asks the person something holds the frame back meanwhile."""
         self._input = builtins.input
-        builtins.input = self._ask  # type: ignore[assignment]
+        builtins.input = self._ask
         super().start()
 
     def close(self) -> None:
@@ -76,7 +74,7 @@ class Live(Plain):
 
     def write(self, under: TextIO, text: str) -> int:
         """Write what is not ours: above the frame, if it goes to the same terminal."""
-        if not self._is_same(under):
+        if not self._goes_here(under):
             return under.write(text)
         with self._lock:
             if self._over.is_set():
@@ -84,12 +82,6 @@ class Live(Plain):
             if self.tally.news:
                 self.tick()
             return self._screen.write(under, text)
-
-    def _is_same(self, under: TextIO) -> bool:
-        known = self._same.get(id(under))
-        if known is None:
-            known = self._same[id(under)] = _is_same_terminal(under, self.stream)
-        return known
 
     def _ask(self, prompt: Any = "", /) -> str:
         with self._lock:
@@ -125,12 +117,3 @@ class Live(Plain):
 
 def _dimmed(row: Row) -> Row:
     return [(wording.clean(text), "dim") for text, _ in row]
-
-
-def _is_same_terminal(one: TextIO, other: TextIO) -> bool:
-    try:
-        if not one.isatty():
-            return False
-        return os.fstat(one.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev
-    except (OSError, ValueError, AttributeError):
-        return False

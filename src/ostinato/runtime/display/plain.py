@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from ostinato.runtime.display import wording
-from ostinato.runtime.display.tally import Ended, Failed, Line, Logged, Paused, Started
+from ostinato.runtime.display.tally import Failed, Line, Logged, Paused, Started, label
 
 if TYPE_CHECKING:
-    from ostinato.runtime.display.tally import News, Tally
+    from ostinato.runtime.display.tally import Ended, News, Tally
     from ostinato.runtime.display.wording import Row
 
 _EVERY = 0.1
@@ -38,6 +38,9 @@ class Plain:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._progress_at: dict[Line, float] = {}
+        self._same: dict[int, bool] = {}
+        self._is_unfinished = False
+        """Others have left a line without a newline where we write."""
 
     def start(self) -> None:
         """Begin to show, in a thread of its own."""
@@ -68,7 +71,16 @@ class Plain:
         """Write what is not ours, after what happened before it."""
         if self.tally.news:
             self.tick()
+        if text and self._goes_here(under):
+            self._is_unfinished = not text.endswith("\n")
         return under.write(text)
+
+    def _goes_here(self, under: TextIO) -> bool:
+        """Tell whether what is written there comes out at once where our lines do."""
+        known = self._same.get(id(under))
+        if known is None:
+            known = self._same[id(under)] = _is_same(under, self.stream)
+        return known
 
     # --- news
 
@@ -124,16 +136,14 @@ class Plain:
 
     def _map(self, line: Line, now: float) -> list[str]:
         ended, items = line.mapped()
-        done = line.ended
         sample(line, now)
         if items is not None and ended >= items:
             return []
-        row: Row = [(time.strftime("%H:%M:%S ") , "dim"), (wording.label(line.name, None), "bold")]
+        row: Row = [(time.strftime("%H:%M:%S "), "dim"), (label(line.name, None), "bold")]
         row.append((f" {ended:,} of {items:,}" if items is not None else f" {ended:,}", ""))
         row += [(f" {self.glyphs.dot} {text}", "dim") for text in pace(line, items, ended)]
         if line.failed:
             row.append((f" {self.glyphs.dot} {line.failed:,} failed", "red"))
-        del done
         return [self._paint(row)]
 
     # --- output
@@ -142,7 +152,20 @@ class Plain:
         return wording.paint(row, colour=self.colour)
 
     def _print(self, lines: list[str]) -> None:
-        emit(self.stream, "\n".join(lines) + "\n")
+        emit(self.stream, "\n" * self._is_unfinished + "\n".join(lines) + "\n")
+        self._is_unfinished = False
+
+
+def _is_same(one: TextIO, other: TextIO) -> bool:
+    if one is other:
+        return True
+    if not (getattr(one, "line_buffering", False) or getattr(one, "write_through", False)):
+        return False
+    try:
+        first, second = os.fstat(one.fileno()), os.fstat(other.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def sample(line: Line, now: float) -> None:
@@ -189,5 +212,3 @@ def _has_colours(stream: TextIO) -> bool:
         return stream.isatty()
     except (AttributeError, ValueError):
         return False
-
-

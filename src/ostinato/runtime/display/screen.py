@@ -47,7 +47,7 @@ class Screen:
 
     def prepare(self) -> None:
         """Load what knows how wide text is."""
-        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  # short runs never need it
+        from rich.cells import cell_len, set_cell_size  # short runs never need it
 
         self._cell_len, self._set_cell_size, self.is_ready = cell_len, set_cell_size, True
 

@@ -25,7 +25,7 @@ from ostinato.outcomes import failure_of, parse_failure
 from ostinato.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ostinato.engine.lifecycle import Save
     from ostinato.outcomes import Failure
@@ -88,6 +88,7 @@ class Line(Counts):
         self.name, self.is_flow = name, is_flow
         self.children: dict[str, Line] = {}
         self.maps: list[Progress] = []
+        """How far its maps are."""
         self.pauses: dict[int, tuple[float, str]] = {}
         """Those that wait for their next attempt: when it is due, on the monotonic clock, and why."""
         self.began = time.monotonic()
@@ -202,38 +203,46 @@ class Tally:
         self._lines: dict[Runner, Line] = {}
         self._flows: dict[str, Line] = {}
         self._heads: dict[str, Head] = {}
+        self._takers: dict[str, Callable[..., None]] = {
+            "task_run.saved": self._saved,
+            "task_run.running": self._running,
+            "task_run.replayed": self._replayed,
+            "map.grew": self._grew,
+            "log": self._log,
+            "run.started": self._started,
+            "run.retrying": self._again,
+            "run.ended": self._ended,
+        }
 
     def hear(self, name: str, subject: Any) -> None:
         """Take an event."""
-        if name == "task_run.saved":
-            runner, row, command = subject
-            line = self._line(runner, row)
-            if row.state is State.SUCCEEDED:
-                if row.reason == "cached":
-                    line.cached += 1
-                else:
-                    line.succeeded += 1
-                    line.busy += row.finished_at - row.started_at
-            else:
-                self._unusual(line, row, command)
-        elif name == "task_run.running":
-            runner, row = subject
-            line = self._line(runner, row)
-            line.begun += 1
-            if line.pauses:
-                line.pauses.pop(row.seq, None)
-        elif name == "log":
-            self._log(*subject)
-        elif name == "task_run.replayed":
-            runner, row = subject
-            self._line(runner, row).replayed += 1
-        elif name == "map.grew":
-            runner, task, progress = subject
-            line = self._named(runner, task)
-            if not any(known is progress for known in line.maps):
-                line.maps.append(progress)
-        elif name.startswith("run."):
-            self._of_run(name, subject)
+        take = self._takers.get(name)
+        if take is not None:
+            take(*subject)
+
+    def _running(self, runner: Runner, row: TaskRun) -> None:
+        line = self._line(runner, row)
+        line.begun += 1
+        if line.pauses:
+            line.pauses.pop(row.seq, None)
+
+    def _saved(self, runner: Runner, row: TaskRun, command: Save) -> None:
+        line = self._line(runner, row)
+        if row.state is not State.SUCCEEDED:
+            self._unusual(line, row, command)
+        elif row.reason == "cached":
+            line.cached += 1
+        else:
+            line.succeeded += 1
+            line.busy += (row.finished_at or 0) - (row.started_at or 0)
+
+    def _replayed(self, runner: Runner, row: TaskRun) -> None:
+        self._line(runner, row).replayed += 1
+
+    def _grew(self, runner: Runner, task: str, progress: Progress) -> None:
+        line = self._named(runner, task)
+        if not any(known is progress for known in line.maps):
+            line.maps.append(progress)
 
     # --- lines
 
@@ -287,16 +296,10 @@ class Tally:
 
     # --- runs
 
-    def _of_run(self, name: str, subject: Any) -> None:
-        if name == "run.started":
-            self._started(subject)
-        elif name == "run.retrying":
-            runner, seconds, error = subject
-            self._over(runner)
-            why = f"{type(error).__name__}: {error}"
-            self.news.append(Paused(time.time(), runner.run.flow, runner.run.attempt, seconds, why, is_retry=True))
-        elif name == "run.ended":
-            self._ended(*subject)
+    def _again(self, runner: Runner, seconds: float, error: BaseException) -> None:
+        self._over(runner)
+        why = f"{type(error).__name__}: {error}"
+        self.news.append(Paused(time.time(), runner.run.flow, runner.run.attempt, seconds, why, is_retry=True))
 
     def _started(self, runner: Runner) -> None:
         run = runner.run

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
 }  # fmt: skip
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_]?)")
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\-_]?)"
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _LONG = 2_000
@@ -38,6 +40,7 @@ TRAITS = (
     ("cancelled", "magenta"),
 )
 """The counts that are shown, in this order, and their colours."""
+_ENDED = (TRAITS[3], TRAITS[4], TRAITS[2], *TRAITS[6:])
 WORDS = {"paused": "retrying", "replayed": "found finished"}
 
 
@@ -48,9 +51,9 @@ class Glyphs:
         try:
             "✓✗↻●━─│…·└".encode(encoding or "ascii")
         except (UnicodeError, LookupError):
-            signs, self.bar, self.rest, self.side, self.more, self.dot = "+x~*-o", "#", "-", "|", "...", "-"
+            signs, self.bar, self.rest, self.side, self.more, self.dot = list("+x~*-o"), "#", "-", "|", "...", "-"
         else:
-            signs, self.bar, self.rest, self.side, self.more, self.dot = "✓✗↻●-○", "━", "─", "│", "…", "·"
+            signs, self.bar, self.rest, self.side, self.more, self.dot = list("✓✗↻●-○"), "━", "─", "│", "…", "·"
         self.good, self.bad, self.again, self.busy, self.none, self.idle = signs
 
 
@@ -66,7 +69,7 @@ def _codes(style: str) -> str:
 
 
 def clean(text: str, *, colour: bool = False) -> str:
-    """Take out of user's text what would move the cursor; colours stay if wanted. What a `\\r` wrote over is left out."""
+    """Take out of user's text what would move the cursor, and what was written over; colours stay if wanted."""
     if text.isascii() and text.isprintable():
         return text if len(text) <= _LONG else _shorten(text)
     text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
@@ -112,10 +115,10 @@ def rate(per_second: float) -> str:
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second * 60:.1f}/min"
 
 
-def counted(counts: Counts, *, apart: str = " · ") -> Row:
+def counted(counts: Counts, traits: tuple[tuple[str, str], ...] = TRAITS, *, apart: str) -> Row:
     """Say how many are in which state."""
     row: Row = []
-    for name, style in TRAITS:
+    for name, style in traits:
         number = getattr(counts, name)
         if number:
             row += [(apart if row else "", "dim"), (f"{number:,} {WORDS.get(name, name)}", style)]
@@ -214,14 +217,14 @@ def ended(news: Ended, glyphs: Glyphs) -> list[Row]:
     line += [(f" in {duration(news.seconds)}", "")]
     found, all_ended = counts.replayed, counts.ended
     counts.replayed = 0
-    told = counted(counts)
-    if told:
-        line += [(f" {glyphs.dot} ", "dim"), *[(text.replace("·", glyphs.dot), style) for text, style in told]]
-    rows.append(line)
+    dot = f" {glyphs.dot} "
+    told = counted(counts, _ENDED, apart=dot)
+    rows.append([*line, (dot if told else "", "dim"), *told, (f"{dot}run {head.run.id}", "dim")])
     if found:
         rows.append([("  ", ""), (f"{found:,} of {all_ended:,} task runs were found finished", "blue")])
     if head.left_out:
-        rows.append([("  ", ""), (f"{head.left_out:,} lines are not shown here: ", "dim"), (f"ostinato runs logs {head.run.id}", "")])
+        logs = f"ostinato runs logs {head.run.id}"
+        rows.append([("  ", ""), (f"{head.left_out:,} lines are not shown here: ", "dim"), (logs, "")])
     verb = {State.FAILED: "retry", State.CANCELLED: "retry", State.CRASHED: "resume"}.get(state)
     if verb is not None and news.is_stopped and head.run.target is not None:
         rows.append([("  Go on with what is not finished: ", "dim"), (f"ostinato runs {verb} {head.run.id}", "bold")])

@@ -1,0 +1,102 @@
+"""The benchmark suite: every figure beside its floor, measured in the same run.
+
+``python bench/run.py [NAME ...] [--quick] [--json FILE] [--markdown]``; without names all of it, in ten minutes or
+less. What the figures mean is in README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)  # not bench/ itself: its modules must not hide others of the same name
+
+from bench import machine, table
+from bench.ground import Ground, ground
+
+if TYPE_CHECKING:
+    from bench.figure import Figure
+
+NAMES = ("chain", "fanout", "fibonacci", "million", "resume", "startup", "installed", "crowd", "peers")
+README = ROOT / "bench" / "README.md"
+
+
+def main() -> int:
+    """Measure, print, and write down what is asked for."""
+    options = _options()
+    chapters: list[tuple[str, list[Figure]]] = []
+    failed = False
+    begun = time.monotonic()
+    with ground(options.folder, quick=options.quick) as place:
+        lines = machine.describe(place.folder, _postgres_version(place))
+        print("\n".join(lines), flush=True)
+        for name in options.names or NAMES:
+            try:
+                chapters.append(_chapter(name, place))
+            except Exception as error:  # one broken chapter must not cost the others
+                failed = True
+                print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    minutes = (time.monotonic() - begun) / 60
+    print(f"\nin {minutes:.1f} minutes")
+    facts = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", *lines, f"the suite took {minutes:.1f} minutes"]
+    if options.quick:
+        facts.append("a quick run: fewer rounds and smaller sizes")
+    if options.json:
+        options.json.write_text(json.dumps(_plain(facts, chapters), indent=1, ensure_ascii=False), encoding="utf-8")
+    if options.markdown:
+        head = "\n".join(f"- {fact}" for fact in facts)
+        table.rewrite(README, f"{head}\n\n{table.markdown([c for c in chapters if c[1]])}")
+    return 1 if failed else 0
+
+
+def _chapter(name: str, place: Ground) -> tuple[str, list[Figure]]:
+    module = importlib.import_module(f"bench.{name}")
+    title: str = module.TITLE
+    print(f"\n{title}", flush=True)
+    begun = time.monotonic()
+    figures: list[Figure] = module.measure(place)
+    for figure in figures:
+        print("  " + table.line(figure))
+    print(f"  [{time.monotonic() - begun:.0f} s]", flush=True)
+    return title, figures
+
+
+def _plain(facts: list[str], chapters: list[tuple[str, list[Figure]]]) -> dict[str, Any]:
+    return {
+        "facts": facts,
+        "chapters": [{"title": title, "figures": [figure.plain() for figure in each]} for title, each in chapters],
+    }
+
+
+def _postgres_version(place: Ground) -> str | None:
+    if place.server is None:
+        return None
+    import psycopg
+
+    with psycopg.connect(place.server.url()) as connection:
+        return f"{connection.info.server_version // 10000}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes: to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values there")
+    parser.add_argument("--markdown", action="store_true", help="rewrite the table in bench/README.md")
+    parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; by default the temporary one")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
