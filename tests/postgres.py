@@ -122,7 +122,7 @@ class PostgresServer:
 
     def execute(self, statement: str) -> None:
         """Run one statement in the database `postgres`."""
-        import psycopg  # noqa: F401
+        import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]

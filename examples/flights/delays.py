@@ -3,7 +3,7 @@
 A flight is *late* if it arrives 15 minutes or more after its time, as the US Bureau of Transportation Statistics
 counts it. It is *disrupted* if it is late, cancelled, or has no arrival on record (it was diverted, mostly).
 Delays are in minutes and negative for early flights; their means leave out flights that did not fly.
-"""  # noqa: S608
+"""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def summarise(files: list[str], by: list[str]) -> pl.DataFrame:
 
     Returns:
         One row a group, worst first: the columns of `by`, then `MEASURES`.
-"""  # noqa: S608
+    """
     return (
         pl.scan_parquet(files)
         .group_by(by)
@@ -110,6 +110,6 @@ def summarise_airports(files: list[str], made: Path) -> None:
     Args:
         files: Parquet files of joined months.
         made: The file to make: one row an origin and one a destination.
-"""  # noqa: S608
+    """
     with duckdb.connect() as database:
         database.sql(BY_AIRPORT, params={"files": files}).write_parquet(str(made))

@@ -86,7 +86,7 @@ def test_wrong_parameters_are_refused_before_a_run_exists(cli, arguments, expect
         ("leaves.py", "ends the process when it is imported"),
         ("nomodule:flow", "There is no module 'nomodule'"),
         ("json.py:x", "Rename the file"),
-        (":x", "names no file and no module"),
+        (":x", "no file that there is and no name of a module"),
     ],
 )
 def test_a_target_that_cannot_be_loaded_says_what_was_expected_and_found(cli, target, expected):

@@ -18,7 +18,7 @@ def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     out: list[Any] = []
 
     def target() -> None:
-            try:  # noqa: SIM105
+        try:
             out.append(work())
         except BaseException as error:  # noqa: BLE001
             out.append(error)
@@ -63,7 +63,7 @@ def test_a_stop_raises_the_very_signal_while_another_exception_is_handled() -> N
     work, signal, running = Stoppable(), Signal("stop", code=7), threading.Event()
 
     def body() -> None:
-            try:  # noqa: SIM105
+        try:
             raise ValueError  # noqa: TRY301
         except ValueError:
             spin(running)
@@ -101,7 +101,7 @@ def test_a_signal_in_handling_is_not_raised_again_by_a_shield() -> None:
     work, running, cleaned = Stoppable(), threading.Event(), []
 
     def body() -> None:
-            try:  # noqa: SIM105
+        try:
             spin(running)
         finally:
             with shield():
@@ -148,7 +148,7 @@ def test_an_inner_end_does_not_swallow_the_outer_signal() -> None:
         signals = Signal("outer", code=1), Signal("inner", code=2)
 
         def body(inner: Stoppable = inner, running: threading.Event = running) -> None:
-            try:  # noqa: SIM105
+            try:
                 inner.run(lambda: spin(running))
             except Signal as caught:
                 if caught.code == 1:
@@ -178,7 +178,7 @@ def test_no_signal_lands_after_the_end() -> None:
                 work.run(lambda: sum(range(100)))
             except Signal:
                 pass
-            try:  # noqa: SIM105
+            try:
                 sum(range(100))
                 [0 for _ in range(30)]
             except Signal as signal:

@@ -127,7 +127,7 @@ def test_a_signal_that_was_swallowed_is_raised_again(one: ThreadExecutor) -> Non
 
     def swallow_once() -> None:
         running.set()
-            try:  # noqa: SIM105
+        try:
             sum(range(10))
             while True:
                 sum(range(10))

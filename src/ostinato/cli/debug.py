@@ -17,6 +17,8 @@ from ostinato.runtime import debugging
 if TYPE_CHECKING:
     from ostinato.runtime.debugging import Recorded
 
+_SHOWN = 80
+
 Pdb = Annotated[bool, Parameter(name="--pdb", negative=(), help="Enter the debugger where it fails.")]
 Step = Annotated[bool, Parameter(name="--step", negative=(), help="Enter the debugger at the task's first line.")]
 
@@ -51,7 +53,7 @@ def _tell(recorded: Recorded) -> None:
 
 def _short(value: object) -> str:
     text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"  # noqa: PLR2004
 
 
 def _compared(recorded: Recorded, line: str | None) -> str:

@@ -18,8 +18,8 @@ _HEAD = """# The command line
 
 This page is made from the commands themselves by `python -m ostinato.cli.docs docs/cli.md`: do not edit it.
 
-A RUN is a run's id, the unique beginning or end of one, or `latest`. A TASK is the name of a task, `NAME[INDEX]` for one
-item of a map, the number that `runs show` gives it, or the beginning of its id.
+A RUN is a run's id, the unique beginning or end of one, or `latest`. A TASK is the name of a task, `NAME[INDEX]` for
+one item of a map, the number that `runs show` gives it, or the beginning of its id.
 
 Exit codes: 0 done · 1 it failed or cannot be done · 2 it was typed wrongly · 130 cancelled, or Ctrl-C.
 """

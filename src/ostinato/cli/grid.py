@@ -117,7 +117,7 @@ def _add(made: Table, run: Run, cell: Cell, depth: int, now: int) -> None:
 def _name(cell: Cell, depth: int) -> Text:
     text = Text("  " * depth + short_name(cell.task), "dim" if all(row.orphaned for row in cell.rows) else "")
     if cell.is_map or len(cell.rows) > 1:
-        text.append(f" ×{len(cell.rows)}", "dim")  # noqa: RUF001  # it does mean times
+        text.append(f" ×{len(cell.rows)}", "dim")  # noqa: RUF001  # it does mean times  # noqa: RUF001  # it does mean times
     return text
 
 

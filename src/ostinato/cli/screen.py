@@ -126,7 +126,7 @@ def seconds_text(seconds: float) -> str:
 def size_text(size: float) -> str:
     """Write a number of bytes."""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004
+        if size < 1000:  # noqa: PLR2004  # noqa: PLR2004
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"

@@ -181,7 +181,7 @@ def _with_tower(hint: Any) -> Any:
         return complex | float | int
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
-        return Union[tuple(_with_tower(argument) for argument in arguments)]  # noqa: UP007
+        return Union[tuple(_with_tower(argument) for argument in arguments)]  # noqa: UP007  # of as many as there are  # noqa: UP007
     if origin in {*_ITERABLES, dict, tuple} and arguments:
         return origin[tuple(argument if argument is ... else _with_tower(argument) for argument in arguments)]
     return hint
@@ -192,7 +192,7 @@ def _item(hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in _ITERABLES and len(arguments) == 1:
         return arguments[0]
-    if origin is tuple and len(arguments) == 2 and arguments[1] is ...:  # noqa: PLR2004
+    if origin is tuple and len(arguments) == 2 and arguments[1] is ...:  # noqa: PLR2004  # noqa: PLR2004
         return arguments[0]
     return _NOTHING
 
