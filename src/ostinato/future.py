@@ -7,7 +7,6 @@ items packed, so that a map over a million of them fits in little memory.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from array import array
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
@@ -19,6 +18,7 @@ from ostinato.outcomes import Cancel, Skip
 from ostinato.states import State
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
 R_co = TypeVar("R_co", covariant=True)
@@ -179,6 +179,8 @@ class Future(Generic[R_co]):
 
 def find_loop() -> asyncio.AbstractEventLoop | None:
     """Return the loop that runs in this thread, or None."""
+    import asyncio  # a quarter of the time that importing this package would take
+
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -187,7 +189,8 @@ def find_loop() -> asyncio.AbstractEventLoop | None:
 
 def wake_on(register: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[Any]:
     """Return an asyncio future of this loop that is set when the registered callback is called, from anywhere."""
-    loop = asyncio.get_running_loop()
+    loop = find_loop()
+    assert loop is not None
     woken: asyncio.Future[Any] = loop.create_future()
 
     def wake(value: Any) -> None:

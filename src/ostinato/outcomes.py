@@ -78,6 +78,10 @@ class Interrupted(Cancelled):
     """Somebody pressed Ctrl-C."""
 
 
+class Withdrawn(Cancelled):
+    """Whoever awaited it was cancelled: by a `gather`, a timeout or a group of the user's own."""
+
+
 class TimedOut(Stop):
     """The task ran longer than its timeout."""
 

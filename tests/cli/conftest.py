@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-SHOP = '''
+SHOP = """
 import os, signal
 from pathlib import Path
 from ostinato import Retry, current, flow, task
@@ -66,7 +66,7 @@ def shop(n: int = 3, title: str = "Sum") -> str:
     orders = load(n)
     prices = price.map(orders)
     return report(sign(total(prices)), title)
-'''
+"""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,11 @@ def test_a_script_that_was_killed_resumes_with_the_classes_it_pickled_as_main(cl
     import sys
 
     killed = subprocess.run(
-        [sys.executable, "shop.py"], cwd=cli.folder, env=cli.environment | {"DIE": "1"}, check=False, capture_output=True
+        [sys.executable, "shop.py"],
+        cwd=cli.folder,
+        env=cli.environment | {"DIE": "1"},
+        check=False,
+        capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL
     cli.done()
@@ -49,7 +53,7 @@ def test_resume_works_from_another_folder(cli):
     ("environment", "verb", "expected"),
     [
         ({}, ["resume"], "succeeded; it was not interrupted. To run a part of it again: `ostinato runs rerun"),
-        ({"BAD": "1"}, ["resume"], "failed; it was not interrupted. To run what has not succeeded again: `ostinato runs r"),
+        ({"BAD": "1"}, ["resume"], "failed; it was not interrupted. To run what has not succeeded again: `ostinato"),
         ({}, ["retry"], "succeeded; there is nothing to retry"),
         ({}, ["cancel"], "has already ended"),
         ({}, ["rerun", "--from", "lod"], "Did you mean 'load'?"),

@@ -36,7 +36,7 @@ task_hooks = Hooks(cancelled=lambda task: say("task hook"))
 hooks = Hooks(cancelled=lambda flow: say("flow hook"))
 
 @task(hooks=task_hooks)
-def in_python(): busy()
+def in_python(_: int = 0): busy()
 
 @task(hooks=task_hooks)
 def in_sleep(): sleep()

@@ -219,14 +219,11 @@ def _name_in_package(path: Path) -> tuple[Path, str]:
 
 
 def _refuse_to_hide(name: str, known: ModuleType | None, path: Path) -> None:
-    if known is None or name in _loaded or name == "__main__":
-        return
-    file = getattr(known, "__file__", None)
-    if name in sys.stdlib_module_names or name in sys.builtin_module_names or file is None or "-packages" in file:
-        raise TargetError(
-            f"{path} cannot be loaded as {name!r}: the module of that name, {file or 'built in'}, is in use already. "
-            "Rename the file."
-        )
+    if name in sys.stdlib_module_names:
+        raise TargetError(f"{path} has the name of Python's own module {name!r} and would hide it. Rename the file.")
+    file = getattr(known, "__file__", None) or ""
+    if known is not None and name not in _loaded and (not file or "-packages" in file):
+        raise TargetError(f"{path} cannot be loaded as {name!r}: {file or 'a module'} has that name. Rename the file.")
 
 
 def _same(one: Path | str | None, other: Path) -> bool:

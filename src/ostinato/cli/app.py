@@ -38,6 +38,10 @@ EXAMPLES: Final = {
     "prune": "db prune --older-than 7d",
 }
 
+_ORDER: Final = (
+    "run runs list show logs watch resume retry rerun fork cancel mark debug check db upgrade info prune config doctor"
+).split()
+
 
 def make_app() -> App:
     """Make the app; no command's module is imported."""
@@ -103,6 +107,7 @@ def _group(parent: App, name: str, text: str) -> App:
         help_formatter=parent.help_formatter,
         help_epilogue="",
         version_flags=[],
+        sort_key=_place(name),
     )
 
 
@@ -110,8 +115,17 @@ def _add(app: App, name: str, place: str, text: str) -> None:
     """Add a command that is imported when it is given."""
     example = EXAMPLES.get(name, "")
     app.command(
-        f"ostinato.cli.{place}", name=name, help=text, help_epilogue=f"Example: ostinato {example}" if example else ""
+        f"ostinato.cli.{place}",
+        name=name,
+        help=text,
+        help_epilogue=f"Example: ostinato {example}" if example else "",
+        sort_key=_place(name),
     )
+
+
+def _place(name: str) -> int:
+    """Show commands in the order in which they are mostly met."""
+    return _ORDER.index(name)
 
 
 def _version() -> str:

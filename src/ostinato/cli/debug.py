@@ -53,7 +53,7 @@ def _tell(recorded: Recorded) -> None:
 
 def _short(value: object) -> str:
     text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"  # noqa: PLR2004
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _compared(recorded: Recorded, line: str | None) -> str:

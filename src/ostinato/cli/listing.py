@@ -84,4 +84,5 @@ def _state(name: str) -> State:
     try:
         return State(name.lower())
     except ValueError:
-        raise UsageError(f"{name!r} is no state; expected one of {', '.join(State)}.{nearest(name, State)}") from None
+        names = [str(state) for state in State]
+        raise UsageError(f"{name!r} is no state; expected one of {', '.join(names)}.{nearest(name, names)}") from None

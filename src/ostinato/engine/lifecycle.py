@@ -13,7 +13,6 @@ It reads no clock and draws no lot: instants and chance come with the answers to
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -189,7 +188,7 @@ def _fail(row: TaskRun, result: Result, rules: Rules) -> tuple[TaskRun, float | 
         row = replace(row, reason="timed_out")
     error = result.error
     assert error is not None
-    if isinstance(error, (Stop, asyncio.CancelledError)):
+    if isinstance(error, Stop):
         return row, None
     row = replace(row, failures=row.failures + 1, error=failure_of(error).to_json())
     if rules.retry is None or not isinstance(error, Exception):
@@ -210,7 +209,7 @@ def _give_up(row: TaskRun, result: Result, kept: Sequence[Attempt]) -> Generator
     if isinstance(error, Stop) and not isinstance(error, Cancelled):
         raise error  # the lease is lost: nothing may be written
     reason: str | None
-    if isinstance(error, (Cancelled, asyncio.CancelledError)):
+    if isinstance(error, Cancelled):
         state, reason = State.CANCELLED, "cancelled"
     else:
         state = State.CRASHED if result.lost is not None else State.FAILED

@@ -189,6 +189,11 @@ class Stoppable:
             self._unheard = False
             raise self.signal
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether a signal is under way to work that could hear it: it may be waiting in C."""
+        return self._unheard and not self._shields and self.stage is _RUNNING
+
     def heard(self) -> None:
         """Note that the signal is being raised in the work now."""
         self._unheard = False

@@ -10,7 +10,7 @@ from ostinato.authoring.spec import Spec, spec_of
 from ostinato.clock import Clock, SystemClock
 from ostinato.context import Ended, Frame, Note, reset_frame, set_frame
 from ostinato.executors.child import send_note
-from ostinato.outcomes import TimedOut
+from ostinato.outcomes import TimedOut, Withdrawn
 from ostinato.runtime.capture import Bare, captured, end_lines
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ async def attempt_async(
             spec.check_result(value)
         return Ended(value=value, started_at=started_at, finished_at=clock.now())
     except BaseException as error:
-        if isinstance(error, TimeoutError) and timeout is not None and timeout.expired():
+        if isinstance(error, asyncio.CancelledError):
+            error = Withdrawn(str(error) or f"whoever awaited {spec.key} was cancelled")
+        elif isinstance(error, TimeoutError) and timeout is not None and timeout.expired():
             error = TimedOut(f"{spec.key} ran longer than its timeout of {limit} s and was stopped.")
         return Ended(error=error, started_at=started_at, finished_at=clock.now())
     finally:

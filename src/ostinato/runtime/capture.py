@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Sink = Callable[[int, str, str], object]
 
 _OWN = "ostinato.internal"
-_LONGEST = 65_536
+_LONGEST = 1 << 20
 """Characters without a newline that are kept together."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
 from ostinato.executors.stopping import shield
 from ostinato.future import wake_on
-from ostinato.outcomes import Cancelled, Stop, TimedOut
+from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,18 +82,20 @@ def perform_at_once(runner: Runner, command: Any) -> Any:
 def _elsewhere(runner: Runner, call: Call, command: Execute) -> Ended:
     """Have the executor run the attempt while this thread waits, its own slot given up meanwhile."""
     ended: list[Ended] = []
-    event = threading.Event()
+    event, over = threading.Event(), threading.Event()  # a signal to this thread sets the first one too
 
     def done(how: Ended) -> None:
         ended.append(how)
+        over.set()
         event.set()
 
     handle, timer = start_attempt(runner, call, command, done)
     try:
-        runner.wait(event, None)
+        while not over.is_set():
+            runner.wait(event, None)
     except BaseException as signal:
         handle.stop(signal if isinstance(signal, Stop) else Cancelled("its caller was stopped"))
-        event.wait()
+        over.wait()
         if not isinstance(signal, Stop):
             raise
     finally:
@@ -140,8 +142,13 @@ def _stand_in_line(runner: Runner, name: str, event: threading.Event) -> None:
 
 
 async def drive_async(runner: Runner, call: Call) -> Settled:
-    """Live a life on this loop."""
+    """Live a life on this loop.
+
+    Raises:
+        CancelledError: If whoever awaits this was cancelled, once that is on record.
+    """
     life = call.life
+    withdrawn = False
     saver = runner.saver()
     answer: Any = None
     error: BaseException | None = None
@@ -149,13 +156,21 @@ async def drive_async(runner: Runner, call: Call) -> Settled:
         try:
             command = life.send(answer) if error is None else life.throw(error)
         except StopIteration as end:
+            if withdrawn:
+                raise asyncio.CancelledError from None
             settled: Settled = end.value
             return settled
+        except Withdrawn:
+            raise asyncio.CancelledError from None
         answer = error = None
         try:
             if isinstance(command, Save):
-                await saver.save(command.entries)
-                runner.saved(call, command)
+                durable = saver.save(command.entries)
+                try:
+                    await durable
+                finally:  # also when the caller was cancelled meanwhile: what is committed has happened
+                    if durable.exception() is None:
+                        runner.saved(call, command)
             elif isinstance(command, Execute):
                 answer = runner.recorder.result(call, await _execute_async(runner, call, command))
             elif isinstance(command, Pause):
@@ -166,6 +181,7 @@ async def drive_async(runner: Runner, call: Call) -> Settled:
                 answer = perform_at_once(runner, command)
         except BaseException as raised:  # the life decides what comes of it
             error = runner.translate(raised)
+        withdrawn = withdrawn or isinstance(error, Withdrawn) or isinstance(getattr(answer, "error", None), Withdrawn)
 
 
 async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
@@ -219,15 +235,23 @@ async def _enter_async(runner: Runner, command: Acquire) -> None:
         raise
 
 
+class _Durable(asyncio.Future[None]):
+    """A commit under way: who waits for it cannot be cancelled before it is known how it ended."""
+
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
+        """Refuse; the waiting task hears of its cancellation when this is done."""
+        return False
+
+
 class Saver:
     """Saves for the tasks of one loop: all that shared a commit are woken by one call."""
 
     def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
         self._runner, self._loop = runner, loop
 
-    def save(self, entries: Any) -> asyncio.Future[None]:
+    def save(self, entries: Any) -> _Durable:
         """Commit; the future is set when it is durable."""
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = _Durable(loop=self._loop)
         self._runner.journal.save_then(entries, self._done, future)
         return future
 
@@ -251,7 +275,7 @@ def _set_all(futures: list[asyncio.Future[None]], error: BaseException | None) -
 class Job:
     """A life that goes on by callbacks: for `submit` and `map`."""
 
-    __slots__ = ("_answer", "call", "handle", "runner", "settle", "stopped", "timer", "waiting")
+    __slots__ = ("_answer", "_ended", "_lock", "call", "handle", "runner", "settle", "stopped", "timer", "waiting")
 
     def __init__(self, runner: Runner, call: Call, settle: Callable[[Settled], None]) -> None:
         self.runner, self.call, self.settle = runner, call, settle
@@ -260,6 +284,9 @@ class Job:
         self.waiting: Callable[[], bool] | None = None
         """Takes it out of what it waits for; False if that has come already."""
         self.stopped: BaseException | None = None
+        self._lock = threading.Lock()
+        self._ended = 0
+        """How many attempts have ended."""
 
     def step(self, answer: Any = None, error: BaseException | None = None) -> None:
         """Go on with the answer to the last command until one is met that takes time."""
@@ -288,7 +315,16 @@ class Job:
         runner, kind = self.runner, type(command)
         self._answer: Any = None
         if kind is Execute:
-            self.handle, self.timer = start_attempt(runner, self.call, command, self._executed)
+            ended = self._ended
+            handle, timer = start_attempt(runner, self.call, command, self._executed)
+            with self._lock:  # it may have ended, and the next attempt have begun, before this line
+                is_over = self._ended != ended
+                if not is_over:
+                    self.handle, self.timer = handle, timer
+            if is_over and timer is not None:
+                timer.cancel()
+            if self.stopped is not None:  # it came before there was a handle
+                handle.stop(self.stopped)
             return True
         if kind is Save:
             runner.journal.save_then(command.entries, _saved, (self, command))
@@ -324,9 +360,12 @@ class Job:
         return True
 
     def _executed(self, ended: Ended) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        self.handle = self.timer = None
+        with self._lock:
+            timer = self.timer
+            self._ended += 1
+            self.handle = self.timer = None
+        if timer is not None:
+            timer.cancel()
         try:
             result = self.runner.recorder.result(self.call, ended)
         except BaseException as raised:

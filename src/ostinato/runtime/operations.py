@@ -97,7 +97,8 @@ def resume(run_id: str, settings: Settings | None = None) -> Carried:
         run = find_run(session.store, run_id)
         _refuse(session.store, run, "resume")
         if run.state not in {State.CRASHED, State.QUEUED, State.SCHEDULED}:
-            raise RunStateError(f"Run {run.id} of {run.flow} {_PAST[run.state]}; it was not interrupted. {_fitting(run)}")
+            ended = f"Run {run.id} of {run.flow} {_PAST[run.state]}; it was not interrupted."
+            raise RunStateError(f"{ended} {_fitting(run)}")
         return _take_up(session, passes, run, lambda: session.store.reopen(run.id, session.worker_id))
 
 

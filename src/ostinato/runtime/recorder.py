@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections import OrderedDict
@@ -102,7 +101,7 @@ class Recorder:
                 result.error, result.value = error, None
         if result.error is not None or result.lost is not None:
             result.chance = random.random()  # jitter
-            if result.error is not None and not isinstance(result.error, (Stop, asyncio.CancelledError)):
+            if result.error is not None and not isinstance(result.error, Stop):
                 result.stored = encode_error(result.error)
             if call.row.inputs is None:
                 result.inputs = self.all_inputs(call)

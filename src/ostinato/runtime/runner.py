@@ -14,7 +14,7 @@ from ostinato.context import Frame, find_frame
 from ostinato.executors.stopping import Stoppable, shield, waking
 from ostinato.future import Future, MapResults, Settled, find_loop, wake_on
 from ostinato.hooks import Hooks, Moment, call_hook
-from ostinato.outcomes import Cancelled, LeaseLost
+from ostinato.outcomes import Cancelled, LeaseLost, Withdrawn
 from ostinato.records import LogLine
 from ostinato.runtime.arguments import pending
 from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here
@@ -273,7 +273,7 @@ class Runner:
 
     @staticmethod
     def _lost_settled(key: str, error: BaseException) -> Settled:
-        if isinstance(error, (Cancelled, asyncio.CancelledError)):
+        if isinstance(error, Cancelled):
             return Settled(task=key, seq=-1, state=State.CANCELLED, reason="cancelled")
         return Settled(task=key, seq=-1, state=State.FAILED, error=error)
 
@@ -463,9 +463,9 @@ class Runner:
             raise self.outstanding.signal
 
     def translate(self, error: BaseException) -> BaseException:
-        """Name the true cause of an asyncio cancellation: the run's own stop, where there is one."""
-        if isinstance(error, asyncio.CancelledError) and self.stopping is not None:
-            return self.stopping
+        """Name the cause of an asyncio cancellation: the run's own stop where there is one, else the user's code."""
+        if isinstance(error, (asyncio.CancelledError, Withdrawn)):
+            return self.stopping or Withdrawn(str(error))
         return error
 
     def stop(self, signal: BaseException) -> None:

@@ -170,6 +170,8 @@ class Session:
                 _log.exception("The keeper failed to do what it was asked.")
             for runner in list(self.runners.values()):
                 runner.journal.flush()
+                if runner.body.is_unheard:  # it began to wait in C just before the first signal came
+                    self.wake_main()
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._beat_every

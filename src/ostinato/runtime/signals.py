@@ -1,13 +1,16 @@
 """Ctrl-C: once cancels the run in order, twice stops at once.
 
-A signal handler runs between any two instructions of the main thread, locks held or not. So ours only hands the
-request to the keeper's thread; that one stops the run and wakes the main thread with a second signal, whose handler
-raises what the body is being stopped with, where it may be raised.
+A signal handler runs between any two instructions of the main thread, locks held or not; and one that is sent in the
+moment before the main thread begins to wait in C is only handled when that wait is over, however long it is. So
+Ctrl-C is heard elsewhere: CPython writes each signal's number to a socket in the very moment it comes (the *wakeup fd*),
+and a thread of ours reads it. It has the keeper stop the run, and wakes the main thread with a signal of another number,
+again and again until that has heard: its handler raises what the body is being stopped with, where it may be raised.
 """
 
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
     from ostinato.runtime.session import Session
 
+_WAKE = getattr(signal, "SIGURG", None)
+"""Ignored by whoever does not know it; None on Windows, where no thread can be sent a signal."""
+_AGAIN = 0.05
+
 
 @contextmanager
 def interruptible(session: Session) -> Iterator[None]:
@@ -26,42 +33,67 @@ def interruptible(session: Session) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = _Interrupts(session)
-    before = signal.signal(signal.SIGINT, handler)
-    session.wake_main = handler.wake
+    interrupts = _Interrupts(session)
+    numbers = [signal.SIGINT] if _WAKE is None else [signal.SIGINT, _WAKE]
+    before = [(number, signal.signal(number, interrupts.hear)) for number in numbers]
+    before_fd = signal.set_wakeup_fd(interrupts.written.fileno(), warn_on_full_buffer=False)
+    session.wake_main = interrupts.wake
     try:
         yield
     finally:
         session.wake_main = lambda: None
-        signal.signal(signal.SIGINT, before)
+        signal.set_wakeup_fd(before_fd)
+        for number, handler in before:
+            signal.signal(number, handler)
+        interrupts.close()
 
 
 class _Interrupts:
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._asked = False
-        self._waking = False
+        self._is_over = threading.Event()
+        self._must_end = False
+        self._read, self.written = socket.socketpair()
+        self.written.setblocking(False)  # noqa: FBT003  # positional only
+        self._thread = threading.Thread(target=self._watch, name="ostinato-signals", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._is_over.set()
+        self.written.close()
+        self._thread.join(timeout=5)
+        self._read.close()
 
     def wake(self) -> None:
         """Interrupt the main thread's wait, from another thread."""
-        if threading.current_thread() is threading.main_thread() or not hasattr(signal, "pthread_kill"):
-            return
-        self._waking = True
         ident = threading.main_thread().ident
-        if ident is not None:
-            signal.pthread_kill(ident, signal.SIGINT)
+        if _WAKE is not None and ident is not None and threading.current_thread() is not threading.main_thread():
+            signal.pthread_kill(ident, _WAKE)
 
-    def __call__(self, *_: Any) -> None:
-        """Handle the signal, in the main thread."""
-        if self._waking:
-            self._waking = False
-            for runner in list(self._session.runners.values()):
-                runner.body.hear()
-            return
-        if self._asked:
+    def hear(self, *_: Any) -> None:
+        """Handle a signal, in the main thread."""
+        if self._must_end:
+            self._must_end = False
             raise KeyboardInterrupt
-        self._asked = True
-        self._session.ask(self._cancel)
+        for runner in list(self._session.runners.values()):
+            runner.body.hear()
+
+    def _watch(self) -> None:
+        """Count how often Ctrl-C was pressed, until the other end is closed."""
+        pressed = 0
+        while numbers := self._read.recv(64):
+            for _ in range(numbers.count(signal.SIGINT)):
+                pressed += 1
+                if pressed == 1:
+                    self._session.ask(self._cancel)
+                else:
+                    self._end_now()
+
+    def _end_now(self) -> None:
+        self._must_end = True
+        while self._must_end and not self._is_over.wait(_AGAIN):
+            self.wake()
 
     def _cancel(self) -> None:
         self._session.announce("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ostinato.errors import OstinatoError, RunCancelledError, RunStateError, TargetError, UsageError
 from ostinato.fingerprint import fingerprint
 from ostinato.ids import new_id
-from ostinato.outcomes import Cancelled, Interrupted, parse_failure
+from ostinato.outcomes import Cancelled, Interrupted, Withdrawn, parse_failure
 from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
@@ -163,6 +164,8 @@ def _clean() -> Iterator[None]:
         yield
     except Interrupted:
         raise KeyboardInterrupt from None  # what Ctrl-C is to whoever called, with its exit code
+    except Withdrawn:
+        raise asyncio.CancelledError from None
     except Cancelled as signal:
         raise RunCancelledError(f"The run was cancelled: {signal}.") from None
     except OstinatoError as error:

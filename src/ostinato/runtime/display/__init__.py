@@ -119,5 +119,6 @@ def _spare_tracebacks() -> None:
 
 
 def _show_unseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
-    if not hasattr(error, MARK):
+    is_interrupt = isinstance(error, KeyboardInterrupt) and hasattr(error.__context__, MARK)
+    if not is_interrupt and not hasattr(error, MARK):
         sys.__excepthook__(kind, error, trace)

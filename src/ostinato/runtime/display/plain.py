@@ -98,7 +98,7 @@ class Plain:
         rows = self._rows(news)
         stamp = time.strftime("%H:%M:%S ", time.localtime(news.at))
         blank = " " * len(stamp)
-        return [self._paint([(stamp if n == 0 else blank, "dim"), *row]) for n, row in enumerate(rows)]
+        return [self._paint([(stamp if n == 0 else blank, "dim"), *row]).rstrip() for n, row in enumerate(rows)]
 
     def _rows(self, news: News) -> list[Row]:
         if isinstance(news, Logged):
@@ -188,7 +188,7 @@ def pace(line: Line, items: int | None, ended: int) -> list[str]:
     per_second = (last - first) / (last_at - first_at)
     said = [wording.rate(per_second)]
     if items is not None and items > ended:
-        said.append(f"{wording.clock((items - ended) / per_second)} left")
+        said.append(f"{wording.clock(max(1.0, (items - ended) / per_second))} left")
     return said
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ostinato.clock import SECOND
+from ostinato.errors import RunFailedError
 from ostinato.outcomes import failure_of, parse_failure
 from ostinato.states import State
 
@@ -330,13 +331,12 @@ class Tally:
 
     def _ended(self, runner: Runner, state: State, error: BaseException | None) -> None:
         flow = self._over(runner)
-        is_new = state in (State.FAILED, State.CRASHED) and not _is_shown(error) and mark_shown(error)
-        failure = failure_of(error) if is_new and error is not None else None
+        failure = None
+        if error is not None and mark_shown(error) and not _only_counts(error) and state is not State.CANCELLED:
+            failure = failure_of(error)
         if isinstance(flow, Head):
             self._heads.pop(flow.run.id, None)
             self.heads.remove(flow)
-            if state is State.CANCELLED:
-                mark_shown(error)
             self.news.append(Ended(time.time(), flow, state, failure, time.monotonic() - flow.began, error is not None))
         elif failure is not None:
             self.news.append(Failed(time.time(), runner.run.flow, failure, None, is_critical=True))
@@ -370,8 +370,9 @@ def label(task: str, index: int | None) -> str:
     return name if index is None else f"{name}[{index}]"
 
 
-def _is_shown(error: BaseException | None) -> bool:
-    return error is not None and (hasattr(error, MARK) or hasattr(error.__cause__, MARK))
+def _only_counts(error: BaseException) -> bool:
+    """Whether it is our own word that task runs failed, which were shown."""
+    return isinstance(error, RunFailedError) and hasattr(error.__cause__, MARK)
 
 
 def mark_shown(error: BaseException | None) -> bool:
