@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.figure import Figure, Target
 from bench.ground import answer, columns
+
 from ostinato import current, flow, task
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _url(ground: Ground) -> str:
 def main(rounds: int, count: int, beside: str) -> None:
     """Measure, in a child process."""
     from bench.floor import Writer, bare, through_store
+
     from ostinato.settings import load_settings
     from ostinato.store.open import open_store
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.figure import Figure, Target
 from bench.ground import answer, read_answer
+
 from ostinato import current, flow, task
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def _on(ground: Ground, database: Database) -> list[Figure]:
     def figure(name: str, unit: str, values: tuple[float, ...], **more: Any) -> Figure:
         return Figure(f"{database.kind}: {name}", unit, values, database.durability, **more)
 
-    floor: dict[str, Any] = {"floor": rates("store"), "floor_name": "8 × the store alone, batches of 50"}
+    floor: dict[str, Any] = {"floor": rates("store"), "floor_name": "8 x the store alone, batches of 50"}
     target = Target(_TARGETS[database.kind], "≥")
     return [
-        figure("8 × gather of 50, tasks in all", "/s", rates("gather"), **floor, target=target),
-        figure("8 × gather of 50, slowest of quickest", "", fairness("gather"), target=Target(0.5, "≥")),
-        figure("8 × chain, tasks in all", "/s", rates("chain")),
-        figure("8 × chain, slowest of quickest", "", fairness("chain"), target=Target(0.5, "≥")),
+        figure("8 x gather of 50, tasks in all", "/s", rates("gather"), **floor, target=target),
+        figure("8 x gather of 50, slowest of quickest", "", fairness("gather"), target=Target(0.5, "≥")),
+        figure("8 x chain, tasks in all", "/s", rates("chain")),
+        figure("8 x chain, slowest of quickest", "", fairness("chain"), target=Target(0.5, "≥")),
     ]
 
 
@@ -112,14 +113,16 @@ def _together(ground: Ground, database: Database, kind: str, seconds: int) -> li
 
 def _commits() -> Callable[[float], int]:
     from bench.floor import copies, through_store
+
     from ostinato.settings import load_settings
     from ostinato.store.open import open_store
 
     settings = load_settings()
     store = open_store(settings.database_url, durability=settings.durability, lease=3600)
-    row, write = next(iter(store.load(one()))), through_store(store)
+    row = next(iter(store.load(one())))
 
     def committing(seconds: float) -> int:
+        write = through_store(store)
         until, done = time.monotonic() + seconds, 0
         while time.monotonic() < until:
             write(copies(row, write.run_id, done, _AT_ONCE))  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.figure import Figure, Target
 from bench.ground import answer, columns
+
 from ostinato import current, flow, task
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _on(ground: Ground, database: Database) -> list[Figure]:
 def main(rounds: int, count: int, beside: str) -> None:
     """Measure, in a child process."""
     from bench.floor import Writer, bare
+
     from ostinato.settings import load_settings
     from ostinato.store.open import open_store
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.figure import Figure, Target
 from bench.ground import answer, columns
+
 from ostinato import flow, task
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.ground import Database, Ground
 
-TITLE = "(c) fibo(10) × 40 in a strict chain, fibo(33) × 10"
+TITLE = "(c) fibo(10) x 40 in a strict chain, fibo(33) x 10"
 
 _BARE = """
 def fibo(n: int) -> int:
@@ -85,9 +86,7 @@ def measure(ground: Ground) -> list[Figure]:
     large = ground.size(33, 25)
     files = _files(ground.place(), large)
     small = _from_outside(ground, database, files, ("bare-10", "flow-10"), ground.rounds(11))
-    big = _from_outside(
-        ground, database, files, ("bare-33", "threads-33", "processes-33"), min(ground.rounds(3), 3)
-    )
+    big = _from_outside(ground, database, files, ("bare-33", "threads-33", "processes-33"), min(ground.rounds(3), 3))
     inside = columns(ground.child("fibonacci", 10, 40, ground.rounds(11), database=database))
     inside_large = columns(ground.child("fibonacci", large, 10, min(ground.rounds(3), 3), "all", database=database))
 
@@ -99,13 +98,12 @@ def measure(ground: Ground) -> list[Figure]:
         )  # fmt: skip
 
     return [
-        figure("fibo(10) × 40, `python file.py`", "ms", small["flow-10"], small["bare-10"], Target(500)),
-        figure("fibo(10) × 40, inside one process", "ms", inside["chain"], inside["bare"], Target(30)),
-        figure(f"fibo({large}) × 10 in a chain, `python file.py`, threads", "s", big["threads-33"], big["bare-33"]),
-        figure(f"fibo({large}) × 10 in a chain, `python file.py`, processes", "s", big["processes-33"], big["bare-33"]),
-        figure(f"fibo({large}) × 10 in a chain, inside, threads", "s", inside_large["chain"], inside_large["bare"]),
-        figure(f"fibo({large}) × 10 at once, inside, threads", "s", inside_large["threads"], inside_large["bare"]),
-        figure(f"fibo({large}) × 10 at once, inside, processes", "s", inside_large["processes"], inside_large["bare"]),
+        figure("fibo(10) x 40, `python file.py`", "ms", small["flow-10"], small["bare-10"], Target(500)),
+        figure("fibo(10) x 40, inside one process", "ms", inside["chain"], inside["bare"], Target(30)),
+        figure(f"fibo({large}) x 10 in a chain, `python file.py`, threads", "s", big["threads-33"], big["bare-33"]),
+        figure(f"fibo({large}) x 10 in a chain, `python file.py`, processes", "s", big["processes-33"], big["bare-33"]),
+        figure(f"fibo({large}) x 10 in a chain, inside, threads", "s", inside_large["chain"], inside_large["bare"]),
+        figure(f"fibo({large}) x 10 at once, inside, processes", "s", inside_large["processes"], inside_large["bare"]),
     ]
 
 
@@ -149,7 +147,6 @@ def main(n: int, times: int, rounds: int, *, everything: bool) -> None:
 
     acts = {"bare": bare, "chain": lambda: chain(n, times)}
     if everything:
-        acts["threads"] = lambda: at_once(n, times)
         acts["processes"] = lambda: at_once.with_options(executor="processes")(n, times)
     chain(5, times)
 

@@ -32,7 +32,9 @@ class Target:
 
     def text(self, unit: str) -> str:
         """Say it in a table."""
-        return f"{self.side} {self.bound:g} × floor" if self.of == "ratio" else f"{self.side} {quantity(self.bound, unit)}"
+        return (
+            f"{self.side} {self.bound:g} x floor" if self.of == "ratio" else f"{self.side} {quantity(self.bound, unit)}"
+        )
 
 
 @dataclass(frozen=True)

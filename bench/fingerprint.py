@@ -75,9 +75,9 @@ def large() -> None:
 
 def frames() -> None:
     """Time the fingerprints of frames, and the ways to keep them."""
-    import numpy as np  # noqa: PLC0415
-    import polars as pl  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
 
     table = pl.DataFrame(
         {

@@ -100,9 +100,7 @@ class Ground:
             raise RuntimeError(f"bench/{name}.py {' '.join(map(str, args))} failed with {process.returncode}.")
         return read_answer(output)
 
-    def spawn(
-        self, name: str, *args: Any, database: Database | None = None, **more: str
-    ) -> subprocess.Popen[str]:
+    def spawn(self, name: str, *args: Any, database: Database | None = None, **more: str) -> subprocess.Popen[str]:
         """Start ``bench/NAME.py ARGS…``."""
         environment = self.environment(database, **more)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
@@ -148,7 +146,6 @@ def ground(folder: Path | None, *, quick: bool) -> Iterator[Ground]:
 def _server(stack: contextlib.ExitStack) -> PostgresServer | None:
     try:
         import psycopg  # noqa: F401  not installed everywhere
-
         from tests.postgres import MissingError, PostgresServer
     except ModuleNotFoundError as error:
         print(f"Without PostgreSQL: {error}.", file=sys.stderr)

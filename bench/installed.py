@@ -58,6 +58,4 @@ def _install(place: Path, extra: str) -> tuple[float, float] | None:
 
 
 def _size(folder: Path) -> int:
-    return sum(
-        path.stat().st_size for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.figure import Figure, Target
 from bench.ground import answer
+
 from ostinato import current, flow, task
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def main(count: int, kind: str, beside: str) -> None:
     """Measure, in a child process."""
     from bench.floor import Writer, bare
     from bench.machine import peak
+
     from ostinato.settings import load_settings
     from ostinato.store.open import open_store
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.figure import Figure, Target
 from bench.ground import Database, answer
+
 from ostinato import flow, task
 
 if TYPE_CHECKING:

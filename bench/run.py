@@ -7,7 +7,7 @@ less. What the figures mean is in README.md.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib
 import json
 import sys
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # not bench/ itself: its modules must not hide others of the same name
 
-from bench import machine, table
-from bench.ground import Ground, ground
+from bench import machine, table  # noqa: E402  after the path is set
+from bench.ground import Ground, ground  # noqa: E402
 
 if TYPE_CHECKING:
     from bench.figure import Figure
@@ -45,7 +45,7 @@ def main() -> int:
                 print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     minutes = (time.monotonic() - begun) / 60
     print(f"\nin {minutes:.1f} minutes")
-    facts = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}", *lines, f"the suite took {minutes:.1f} minutes"]
+    facts = [f"{dt.datetime.now(dt.UTC):%Y-%m-%d}", *lines, f"the suite took {minutes:.1f} minutes"]
     if options.quick:
         facts.append("a quick run: fewer rounds and smaller sizes")
     if options.json:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 BEGIN = "<!-- figures: made by `python bench/run.py --markdown` -->"
 END = "<!-- /figures -->"
-_HEAD = ("figure", "durability", "median", "min – max", "floor", "× floor", "target", "")
+_HEAD = ("figure", "durability", "median", "min to max", "floor", "times the floor", "target", "")
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
     """Return one figure's cells."""
     spread = ""
     if len(figure.values) > 1:
-        spread = f"{quantity(min(figure.values), '')} – {quantity(max(figure.values), '')}"
+        spread = f"{quantity(min(figure.values), '')} to {quantity(max(figure.values), '')}"
     floor = ""
     if figure.floor:
         middle = sorted(figure.floor)[len(figure.floor) // 2]
@@ -41,9 +41,9 @@ def cells(figure: Figure) -> tuple[str, ...]:
 def line(figure: Figure) -> str:
     """Return one figure as a line for the terminal."""
     name, durability, median, spread, floor, ratio, target, verdict = cells(figure)
-    text = f"{name + (f', {durability}' if durability else ''):<62} {median:>16}  {f'({spread})' if spread else '':<24}"
+    text = f"{name + (f', {durability}' if durability else ''):<76} {median:>12}  {f'({spread})' if spread else '':<24}"
     if floor:
-        text += f" {ratio} × {floor}"
+        text += f" {ratio} times {floor}"
     return text + (f"  target {target}: {verdict.upper() if verdict == 'missed' else verdict}" if target else "")
 
 

@@ -280,3 +280,32 @@ def test_a_run_that_a_process_holds_is_refused_naming_it_and_can_be_cancelled(cl
     process.communicate(timeout=20)
     assert (process.returncode, watched.code) == (130, 130)
     assert cli("runs", "show", "latest", "--json").data["state"] == "cancelled"
+
+
+def test_debug_takes_futures_from_the_store_also_inside_lists(cli):
+    cli.write(
+        "chain.py",
+        "from ostinato import flow, task\n@task\ndef one(x: int) -> list[int]:\n    return [x] * 40\n"
+        "@task\ndef both(pair: list[list[int]], more: list[int]) -> int:\n    return sum(map(sum, pair)) + sum(more)\n"
+        "@flow\ndef chain() -> int:\n    a, b = one.submit(1), one.submit(2)\n    return both(pair=[a, b], more=b)\n",
+    )
+    assert cli.run("chain.py")["result"] == 200
+    assert cli("debug", "latest", "both").out == "200\n"
+
+
+def test_a_run_held_on_another_machine_says_when_it_is_free(cli):
+    from ostinato.records import Run, Worker
+    from ostinato.states import State
+    from ostinato.store.open import open_store
+
+    store = open_store(f"sqlite:///{cli.folder}/home/ostinato.db", lease=600)
+    worker = Worker(
+        id="w", kind="worker", host="elsewhere/1/2", pid=7, pid_started="1", version="", started_at=0, expires_at=0
+    )
+    store.register(worker)
+    store.create(Run(id="held", flow="shop", state=State.RUNNING, epoch=1, lineage="held", worker_id="w"))
+    store.close()
+    said = cli("runs", "resume", "held")
+    assert said.code == 1
+    assert "process 7 on elsewhere (worker) holds it since" in said.err
+    assert "If that machine is gone, the run is free in " in said.err

@@ -118,6 +118,11 @@ def test_logs_name_the_task_and_filter_by_task_and_level(cli):
     assert "Did you mean 'price'?" in cli("runs", "logs", "latest", "--task", "prise").err
 
 
+def test_show_calls_a_killed_run_crashed_at_the_first_look(cli):
+    cli("run", "shop.py", DIE="1")
+    assert cli("runs", "show", "latest", "--json").data["state"] == "crashed"
+
+
 def test_followed_logs_end_when_the_run_ends(cli):
     cli.write("slow.py", SLOW)
     running = cli.start("run", "slow.py", OSTINATO_DISPLAY="none")

@@ -39,8 +39,9 @@ EXAMPLES: Final = {
 }
 
 _ORDER: Final = (
-    "run runs list show logs watch resume retry rerun fork cancel mark debug check db upgrade info prune config doctor"
-).split()
+    *("run", "runs", "list", "show", "logs", "watch", "resume", "retry", "rerun", "fork", "cancel", "mark"),
+    *("debug", "check", "db", "upgrade", "info", "prune", "config", "doctor"),
+)
 
 
 def make_app() -> App:

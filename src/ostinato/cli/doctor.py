@@ -150,7 +150,7 @@ def _database(store: Store, settings: Settings) -> Answer:
     where = f"{info.dialect} {info.version}, {info.location}, revision {info.revision}, {size_text(info.size)}"
     if info.revision != info.head:
         return Answer("database", "error", where, f"Run `ostinato db upgrade` to reach revision {info.head}.")
-    if info.dialect == "postgres" and settings.durability != info.durability:
+    if info.dialect != "sqlite" and settings.durability != info.durability:
         return Answer("database", "warning", f"{where}, {info.durability} instead of {settings.durability}")
     return Answer("database", "ok", where)
 

@@ -113,8 +113,9 @@ def succeed_to(row: TaskRun, found: TaskRun) -> Attempt | None:
         return None
     row.seq, row.created_at, row.clears, row.failures = found.seq, found.created_at, found.clears, found.failures
     row.child_run_id = found.child_run_id
-    if found.started_at is None:
+    was_cleared = found.state is State.SCHEDULED and found.reason in CLEARED  # its attempt is on record
+    if found.started_at is None and not was_cleared:
         row.attempt = found.attempt
         return None
     row.attempt = found.attempt + 1
-    return None if found.state is State.SCHEDULED and found.reason in CLEARED else attempt_of(found)
+    return None if was_cleared else attempt_of(found)

@@ -390,8 +390,11 @@ class Job:
 
 def _saved(jobs: list[tuple[Job, Save]], error: BaseException | None) -> None:
     for job, command in jobs:
-        if error is None:
-            job.runner.saved(job.call, command)
-            job.step()
-        else:
-            job.step(error=error)
+        try:
+            if error is None:
+                job.runner.saved(job.call, command)
+                job.step()
+            else:
+                job.step(error=error)
+        except BaseException as raised:  # a defect of ours: the others, and the thread that commits, must go on
+            job.runner.job_failed(job, raised)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ostinato import telemetry
@@ -489,7 +490,27 @@ class _Countdown:
             self._count -= 1
             is_last = self._count == 0
         if is_last:
-            self._last()
+            _in_turn(self._last)
+
+
+class _Turns(threading.local):
+    waiting: deque[Callable[[], None]] | None = None
+
+
+_turns = _Turns()
+
+
+def _in_turn(work: Callable[[], None]) -> None:
+    """Do it now; from within such work, right after that: a chain of thousands of calls needs no stack."""
+    if _turns.waiting is not None:
+        _turns.waiting.append(work)
+        return
+    waiting = _turns.waiting = deque([work])
+    try:
+        while waiting:
+            waiting.popleft()()
+    finally:
+        _turns.waiting = None
 
 
 def _from_task(arguments: Arguments, place: int) -> str:

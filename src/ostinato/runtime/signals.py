@@ -29,39 +29,51 @@ _AGAIN = 0.05
 
 @contextmanager
 def interruptible(session: Session) -> Iterator[None]:
-    """Handle Ctrl-C for the runs of a session while the context lasts; does nothing off the main thread."""
+    """Handle Ctrl-C for the runs of a session while the context lasts; does nothing off the main thread.
+
+    Runs side by side on one asyncio loop share one handling, and end in any order.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    interrupts = _Interrupts(session)
-    numbers = [signal.SIGINT] if _WAKE is None else [signal.SIGINT, _WAKE]
-    before = [(number, signal.signal(number, interrupts.hear)) for number in numbers]
-    before_fd = signal.set_wakeup_fd(interrupts.written.fileno(), warn_on_full_buffer=False)
+    if not _shared:
+        _shared.append(_Interrupts())
+    interrupts = _shared[0]
+    interrupts.sessions.append(session)
     session.wake_main = interrupts.wake
     try:
         yield
     finally:
         session.wake_main = lambda: None
-        signal.set_wakeup_fd(before_fd)
-        for number, handler in before:
-            signal.signal(number, handler)
-        interrupts.close()
+        interrupts.sessions.remove(session)
+        if not interrupts.sessions:
+            _shared.clear()
+            interrupts.close()
+
+
+_shared: list[_Interrupts] = []
 
 
 class _Interrupts:
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
         self._is_over = threading.Event()
         self._must_end = False
-        self._read, self.written = socket.socketpair()
-        self.written.setblocking(False)  # noqa: FBT003  # positional only
+        self._read, self._written = socket.socketpair()
+        self._written.setblocking(False)
+        numbers = [signal.SIGINT] if _WAKE is None else [signal.SIGINT, _WAKE]
+        self._before = [(number, signal.signal(number, self.hear)) for number in numbers]
+        self._before_fd = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._watch, name="ostinato-signals", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Listen no longer."""
+        signal.set_wakeup_fd(self._before_fd)
+        for number, handler in self._before:
+            signal.signal(number, handler)
         self._is_over.set()
-        self.written.close()
+        self._written.close()
         self._thread.join(timeout=5)
         self._read.close()
 
@@ -76,8 +88,9 @@ class _Interrupts:
         if self._must_end:
             self._must_end = False
             raise KeyboardInterrupt
-        for runner in list(self._session.runners.values()):
-            runner.body.hear()
+        for session in list(self.sessions):
+            for runner in list(session.runners.values()):
+                runner.body.hear()
 
     def _watch(self) -> None:
         """Count how often Ctrl-C was pressed, until the other end is closed."""
@@ -86,7 +99,8 @@ class _Interrupts:
             for _ in range(numbers.count(signal.SIGINT)):
                 pressed += 1
                 if pressed == 1:
-                    self._session.ask(self._cancel)
+                    for session in list(self.sessions):
+                        session.ask(lambda session=session: _cancel(session))  # type: ignore[misc]
                 else:
                     self._end_now()
 
@@ -95,9 +109,10 @@ class _Interrupts:
         while self._must_end and not self._is_over.wait(_AGAIN):
             self.wake()
 
-    def _cancel(self) -> None:
-        self._session.announce("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")
-        self._session.interrupted.set()
-        for runner in list(self._session.runners.values()):
-            if runner.run.parent_run_id is None:
-                runner.stop(Interrupted("Ctrl-C"))
+
+def _cancel(session: Session) -> None:
+    session.announce("Cancelling: tasks are being stopped. Press Ctrl-C again to stop at once.")
+    session.interrupted.set()
+    for runner in list(session.runners.values()):
+        if runner.run.parent_run_id is None:
+            runner.stop(Interrupted("Ctrl-C"))

@@ -7,10 +7,10 @@ import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ostinato.errors import OstinatoError, RunCancelledError, RunStateError, TargetError, UsageError
+from ostinato.errors import RunCancelledError, RunStateError, StoreError, TargetError, UsageError
 from ostinato.fingerprint import fingerprint
 from ostinato.ids import new_id
-from ostinato.outcomes import Cancelled, Interrupted, Withdrawn, parse_failure
+from ostinato.outcomes import Cancelled, Interrupted, Withdrawn
 from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
@@ -40,24 +40,23 @@ def run_here(flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         ParameterError: If the parameters are refused; no run was made.
         Exception: What the flow's body raised.
     """
-    parameters = flow.validate(args, kwargs)
-    if flow.spec.is_async:
-        return _run_async(flow, parameters)
-    with opened(load_settings()) as (session, passes):
-        run, given, finished = begin(session, flow, parameters)
-        if finished:
-            return session.results.load(run.result) if run.result else None
-        with _clean():
-            return passes.run_here(run, flow, given)
+    with _clean():
+        parameters = flow.validate(args, kwargs)
+        if flow.spec.is_async:
+            return _run_async(flow, parameters)
+        with opened(load_settings()) as (session, passes):
+            run, given, finished = begin(session, flow, parameters)
+            return _recorded(session, run) if finished else passes.run_here(run, flow, given)
 
 
 async def _run_async(flow: Flow[Any, Any], parameters: dict[str, Any]) -> Any:
-    with opened(load_settings()) as (session, passes):
+    with _clean(), opened(load_settings()) as (session, passes):
         run, given, finished = begin(session, flow, parameters)
-        if finished:
-            return session.results.load(run.result) if run.result else None
-        with _clean():
-            return await passes.run_async(run, flow, given)
+        return _recorded(session, run) if finished else await passes.run_async(run, flow, given)
+
+
+def _recorded(session: Session, run: Run) -> Any:
+    return None if run.result is None else session.results.load(run.result)
 
 
 @contextmanager
@@ -151,28 +150,26 @@ def take_up(
     return passes.run_async(run, flow, given) if flow.spec.is_async else passes.run_here(run, flow, given)
 
 
-def failure_line(run: Run) -> str:
-    """Say in one line how a run failed."""
-    failure = parse_failure(run.error)
-    return "" if failure is None else failure.line
+class _clean:  # noqa: N801  # reads as a statement
+    """Hand on what a run raises as its caller should see it: without our frames, our signals in public words."""
 
+    def __enter__(self) -> None:
+        """Begin."""
 
-@contextmanager
-def _clean() -> Iterator[None]:
-    """Take our own frames out of what a run raises: a person looks for theirs."""
-    try:
-        yield
-    except Interrupted:
-        raise KeyboardInterrupt from None  # what Ctrl-C is to whoever called, with its exit code
-    except Withdrawn:
-        raise asyncio.CancelledError from None
-    except Cancelled as signal:
-        raise RunCancelledError(f"The run was cancelled: {signal}.") from None
-    except OstinatoError as error:
-        raise error.with_traceback(without_own_frames(error)) from error.__cause__
-    except BaseException as error:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Mend what passes. A generator could not: contextlib puts the old traceback back."""
+        if error is None:
+            return
+        if isinstance(error, Interrupted):
+            raise KeyboardInterrupt from None  # what Ctrl-C is to whoever called, with its exit code
+        if isinstance(error, Withdrawn):
+            raise asyncio.CancelledError from None
+        if isinstance(error, Cancelled):
+            raise RunCancelledError(f"The run was cancelled: {error}.") from None
         error.__traceback__ = without_own_frames(error)
-        raise
+        if isinstance(error, (StoreError, UsageError)):  # their message says what lies behind it
+            error.__cause__ = None
+            error.__suppress_context__ = True
 
 
 def without_own_frames(error: BaseException) -> types.TracebackType | None:
@@ -180,7 +177,8 @@ def without_own_frames(error: BaseException) -> types.TracebackType | None:
     frames = []
     trace = error.__traceback__
     while trace is not None:
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith("ostinato."):
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith("ostinato.") and name != "contextlib":
             frames.append(trace)
         trace = trace.tb_next
     kept: types.TracebackType | None = None

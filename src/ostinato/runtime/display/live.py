@@ -70,7 +70,8 @@ class Live(Plain):
                     self._screen.finish(above)
                 return
             columns, lines = self._screen.size()
-            self._screen.draw(self._framer.make(self.tally.heads, list(self._logs)[-max(1, lines // 5) :], columns, lines), above)
+            logs = list(self._logs)[-max(1, lines // 5) :]
+            self._screen.draw(self._framer.make(self.tally.heads, logs, columns, lines), above)
 
     def write(self, under: TextIO, text: str) -> int:
         """Write what is not ours: above the frame, if it goes to the same terminal."""

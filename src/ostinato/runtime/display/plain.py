@@ -48,12 +48,15 @@ class Plain:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._over.wait(_EVERY):
+        while not self._over.is_set():
+            self.tally.urgent.wait(_EVERY)
+            self.tally.urgent.clear()
             self.tick()
 
     def close(self) -> None:
         """Show what is left, and end."""
         self._over.set()
+        self.tally.urgent.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
         self.tick()

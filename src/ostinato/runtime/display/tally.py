@@ -14,6 +14,7 @@ flow ─┬─ task          one `Line` a task, however many runs it has
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,6 +200,8 @@ class Tally:
         self.heads: list[Head] = []
         """The runs under way that nobody in this process called."""
         self.news: deque[News] = deque()
+        self.urgent = threading.Event()
+        """Set when there is news that a person should see at once."""
         self.overflow = 0
         """Log lines that were dropped because nobody could take them so fast."""
         self._lines: dict[Runner, Line] = {}
@@ -283,6 +286,7 @@ class Tally:
             return
         failure = parse_failure(row.error)
         self.news.append(Failed(time.time(), label(row.task, row.map_index), failure, row.reason, row.critical))
+        self.urgent.set()
 
     def _paused(self, line: Line, row: TaskRun, command: Save) -> None:
         facts = msgspec.json.decode(command.entries.events[-1].data) if command.entries.events else {}
@@ -314,6 +318,7 @@ class Tally:
             head = self._heads[run.id] = Head(run)
             self.heads.append(head)
             self.news.append(Started(time.time(), head))
+            self.urgent.set()
         self._lines[runner] = self._flows[run.id] = head
 
     def _over(self, runner: Runner) -> Line | None:
