@@ -65,6 +65,11 @@ def _figures(title: str, key: str, own: Any, found: dict[str, dict[str, Any]]) -
     mine = scaled(own[key])
     figures = [Figure(f"{title}: Ostinato", unit, mine, "durable")]
     figures += [Figure(f"{title}: {told['version']}", unit, scaled(told[key])) for told in found.values()]
+    figures += [
+        Figure(f"{title}: {told['version']}, until it is recorded", unit, scaled(told[f"{key}_kept"]))
+        for told in found.values()
+        if f"{key}_kept" in told
+    ]
     for name, told in found.items():
         theirs, ours = statistics.median(scaled(told[key])), statistics.median(mine)
         times = theirs / ours if key == "chain" else ours / theirs

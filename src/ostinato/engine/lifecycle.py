@@ -19,7 +19,7 @@ import msgspec
 
 from ostinato.engine.memo import attempt_of
 from ostinato.engine.rules import reason_not_to_run
-from ostinato.errors import TaskFailedError, TaskTimeoutError
+from ostinato.errors import TaskFailedError, TaskTimeoutError, UpstreamError
 from ostinato.future import Settled
 from ostinato.outcomes import Cancel, Cancelled, Skip, Snooze, Stop, TimedOut, failure_of
 from ostinato.records import CacheEntry, Commit, Event, TaskRun
@@ -125,7 +125,10 @@ def live(
     kept: Sequence[Attempt] = () if earlier is None else (earlier,)
     why_not = reason_not_to_run(rules.when, upstream)
     if why_not is not None:
-        return (yield from _end(row, State.SKIPPED, why_not, kept, message=_blame(why_not, upstream)))
+        message = _blame(why_not, upstream)
+        error = UpstreamError(f"{row.task} did not run: {message}.")
+        error.__cause__ = next((settled.error for settled in upstream if settled.error is not None), None)
+        return (yield from _end(row, State.SKIPPED, why_not, kept, error=error, message=message))
     if rules.cache_key is not None and not rules.cache_refresh:
         hit = yield Lookup(rules.cache_key)
         if hit is not None:
