@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.ground import Ground
 
-TITLE = "(f) Installation"
+TITLE = "(f) What is installed"
 _LIST = "import importlib.metadata as m; print(len({d.name for d in m.distributions()} - {'pip', 'setuptools'}))"
 
 

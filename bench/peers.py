@@ -23,7 +23,7 @@ from bench.ground import ROOT, answer, columns, read_answer
 if TYPE_CHECKING:
     from bench.ground import Ground
 
-TITLE = "Peers: a chain of 100, a fan-out of 1,000"
+TITLE = "(h) Peers: a chain of 100, a fan-out of 1,000"
 _CHAIN, _FAN = 100, 1_000
 _COUNTED = ("prefect", "dagster", "airflow")
 """Those of the target; the others are shown beside them."""
@@ -70,13 +70,17 @@ def _figures(title: str, key: str, own: Any, found: dict[str, dict[str, Any]]) -
         for told in found.values()
         if f"{key}_kept" in told
     ]
+    ours = statistics.median(mine)
     for name, told in found.items():
-        theirs, ours = statistics.median(scaled(told[key])), statistics.median(mine)
-        times = theirs / ours if key == "chain" else ours / theirs
-        target = Target(50, "≥") if name in _COUNTED else None
-        figures.append(
-            Figure(f"{title}: Ostinato against {told['version']}, quicker", "times", (times,), target=target)
-        )
+        for part, note in ((key, ""), (f"{key}_kept", ", until it is recorded")):
+            if part not in told:
+                continue
+            theirs = statistics.median(scaled(told[part]))
+            times = theirs / ours if key == "chain" else ours / theirs
+            target = Target(50, "≥") if name in _COUNTED and not note else None
+            figures.append(
+                Figure(f"{title}: Ostinato against {told['version']}{note}, quicker", "times", (times,), target=target)
+            )
     return figures
 
 

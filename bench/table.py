@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 from bench.figure import quantity
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 BEGIN = "<!-- figures: made by `python bench/run.py --markdown` -->"
 END = "<!-- /figures -->"
-_HEAD = ("figure", "durability", "median", "min to max", "floor", "times the floor", "target", "")
+_HEAD = ("figure", "durability", "median", "spread", "floor", "times the floor", "target", "")
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
@@ -24,7 +25,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
         spread = f"{quantity(min(figure.values), '')} to {quantity(max(figure.values), '')}"
     floor = ""
     if figure.floor:
-        middle = sorted(figure.floor)[len(figure.floor) // 2]
+        middle = statistics.median(figure.floor)
         floor = f"{quantity(middle, figure.unit)} ({figure.floor_name})"
     return (
         figure.name,
@@ -47,24 +48,24 @@ def line(figure: Figure) -> str:
     return text + (f"  target {target}: {verdict.upper() if verdict == 'missed' else verdict}" if target else "")
 
 
-def markdown(chapters: Sequence[tuple[str, Sequence[Figure]]]) -> str:
-    """Return the figures as Markdown tables, a chapter each."""
-    parts = []
-    for title, figures in chapters:
-        rows = [_HEAD, ("---",) * len(_HEAD), *map(cells, figures)]
-        parts.append(f"### {title}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))
-    return "\n\n".join(parts)
+def markdown(title: str, note: str, figures: Sequence[Figure]) -> str:
+    """Return one chapter's figures as a Markdown table."""
+    rows = [_HEAD, ("---",) * len(_HEAD), *map(cells, figures)]
+    return f"### {title}\n\n{note}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def rewrite(path: Path, text: str) -> None:
-    """Replace the block between the markers in a file.
+def rewrite(path: Path, head: str, chapters: Sequence[str]) -> None:
+    """Replace the block between the markers in a file; chapters that were not measured again stay as they are.
 
     Raises:
         ValueError: If the file has no such block.
     """
     whole = path.read_text(encoding="utf-8")
     before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{path} has no block between {BEGIN} and {END}: put the two lines where the figures go.")
+    kept = {part.splitlines()[0]: f"### {part.strip()}" for part in old.split("### ")[1:]}
+    kept |= {chapter.removeprefix("### ").splitlines()[0]: chapter for chapter in chapters}
+    text = "\n\n".join([head, *(kept[title] for title in sorted(kept))])
     path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

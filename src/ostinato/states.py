@@ -60,7 +60,7 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 
 REOPENINGS: Final[dict[State, frozenset[State]]] = {
     **{state: frozenset({State.QUEUED, State.CRASHED}) for state in LIVE},
-    **{state: frozenset({State.QUEUED}) | TERMINAL for state in TERMINAL},
+    **{state: frozenset({State.SCHEDULED, State.QUEUED}) | TERMINAL for state in TERMINAL},
     State.QUEUED: TERMINAL,
     State.SCHEDULED: TERMINAL,
 }

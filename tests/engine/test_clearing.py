@@ -71,7 +71,7 @@ ROWS = [
     ("chosen", "seqs"),
     [
         ("load", [0, 1, 2]), ("flow.load", [0, 1, 2]), ("load[1]", [2]), ("flow.load[0]", [1]), ("save", [3]),
-        ("12", [12]), ("named by hand", [12]), ("000003abc", [3]), ("00000", None), ("lod", None), ("load[7]", None),
+        ("12", [12]), ("named by hand", [12]), ("000003abc", [3]), ("3abcd", None), ("lod", None), ("load[7]", None),
     ],
 )  # fmt: skip
 def test_a_person_names_task_runs(chosen, seqs):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import pytest
 
@@ -12,7 +10,7 @@ from ostinato.engine.memo import attempt_of
 from ostinato.engine.rules import WHEN, Rules
 from ostinato.errors import TaskFailedError, TaskTimeoutError
 from ostinato.future import Settled
-from ostinato.outcomes import Cancel, Cancelled, LeaseLost, Skip, Snooze, TimedOut
+from ostinato.outcomes import Cancel, Cancelled, LeaseLost, Skip, Snooze, TimedOut, Withdrawn
 from ostinato.records import CacheEntry, TaskRun
 from ostinato.retry import Retry
 from ostinato.states import State, allowed
@@ -74,8 +72,8 @@ def test_a_success_is_saved_before_it_is_told():
     assert (row.state, row.result, row.result_fp, row.started_at, row.finished_at) == (
         State.SUCCEEDED, b"m1", b"f" * 16, 110, 120,
     )  # fmt: skip
-    assert save.entries.blobs == ["abc"]
-    assert save.entries.attempts == []
+    assert list(save.entries.blobs) == ["abc"]
+    assert not save.entries.attempts
     with pytest.raises(StopIteration) as end:
         life.send(None)
     assert (end.value.value.state, end.value.value.value, end.value.value.changed) == (State.SUCCEEDED, 1, True)
@@ -131,7 +129,7 @@ def test_a_task_may_return_how_it_ended(value, state):
     commands, settled = play(live(a_row(), Rules(cache_key="c", retry=Retry(3))), None, ok(value), None)
     save = commands[-1]
     assert (save.row.state, save.row.reason) == (state, "returned")
-    assert save.entries.cached == []
+    assert not save.entries.cached
     assert settled.unwrap() == value
 
 
@@ -199,7 +197,7 @@ def test_a_lost_process_is_retried_whatever_the_policy_is_for_and_is_a_crash_in_
     assert isinstance(settled.error, TaskFailedError)
 
 
-@pytest.mark.parametrize("error", [Cancelled("c"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [Cancelled("c"), Withdrawn("w")])
 def test_a_cancelled_attempt_is_saved_and_not_retried(error):
     commands, settled = play(live(a_row(), Rules(retry=Retry(9))), bad(error), None)
     assert kinds(commands) == ["Execute", "Save"]

@@ -16,11 +16,11 @@ TABLE = {
     "running":   ". o . x x x x b x x",
     "waiting":   ". o x . . x x b x x",
     "retrying":  ". o x . . x x b x x",
-    "succeeded": ". o . . . o o o o o",
-    "failed":    ". o . . . o o o o o",
-    "crashed":   ". o . . . o o o o o",
-    "cancelled": ". o . . . o o o o o",
-    "skipped":   ". o . . . o o o o o",
+    "succeeded": "o o . . . o o o o o",
+    "failed":    "o o . . . o o o o o",
+    "crashed":   "o o . . . o o o o o",
+    "cancelled": "o o . . . o o o o o",
+    "skipped":   "o o . . . o o o o o",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_the_table_is_over_the_closed_list():
     assert not TERMINAL & LIVE
 
 
-@pytest.mark.parametrize(("before", "after"), itertools.product(State, State))
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(State, State)))
 def test_a_move_is_allowed_as_the_table_says(before, after):
     cell = TABLE[before].split()[list(State).index(after)]
     assert allowed(before, after) == (cell in "xb")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ostinato.runtime.capture import Sink
 
 
-
 def attempt_here(
     spec: Spec, values: tuple[Any, ...], frame: Frame, clock: Clock, origin: Callable[[int], str] | None
 ) -> Ended:

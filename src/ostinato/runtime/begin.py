@@ -80,9 +80,11 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
 
 def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame) -> TaskRun:
     own_key = asked.options.key
-    mark = keyed_fingerprint(asked.key, own_key) if own_key else call_fingerprint(
-            asked.key, [found.digest for found in arguments.prints]
-        )
+    mark = (
+        keyed_fingerprint(asked.key, own_key)
+        if own_key
+        else call_fingerprint(asked.key, [found.digest for found in arguments.prints])
+    )
     n, seq = runner.count(frame, mark)
     return TaskRun(
         run_id=runner.run.id,
@@ -139,9 +141,7 @@ def _rules(runner: Runner, asked: Asked, arguments: Arguments) -> Rules:
         when=options.when,
         cache_key=None if cache is None else _cache_key(runner, asked, cache, named),
         cache_refresh=cache is not None and cache.refresh,
-        cache_expires=None
-        if cache is None or cache.expires is None
-        else round(cache.expires.total_seconds() * SECOND),
+        cache_expires=None if cache is None or cache.expires is None else round(cache.expires.total_seconds() * SECOND),
     )
 
 

@@ -7,10 +7,12 @@ it waits for a commit, a slot or the time of its next attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
+from ostinato.errors import StoreError
 from ostinato.executors.stopping import shield
 from ostinato.future import wake_on
 from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
@@ -149,7 +151,6 @@ async def drive_async(runner: Runner, call: Call) -> Settled:
     """
     life = call.life
     withdrawn = False
-    saver = runner.saver()
     answer: Any = None
     error: BaseException | None = None
     while True:
@@ -164,24 +165,22 @@ async def drive_async(runner: Runner, call: Call) -> Settled:
             raise asyncio.CancelledError from None
         answer = error = None
         try:
-            if isinstance(command, Save):
-                durable = saver.save(command.entries)
-                try:
-                    await durable
-                finally:  # also when the caller was cancelled meanwhile: what is committed has happened
-                    if durable.exception() is None:
-                        runner.saved(call, command)
-            elif isinstance(command, Execute):
-                answer = runner.recorder.result(call, await _execute_async(runner, call, command))
-            elif isinstance(command, Pause):
-                await asyncio.sleep(command.seconds)
-            elif isinstance(command, Acquire):
-                await _enter_async(runner, command)
-            else:
-                answer = perform_at_once(runner, command)
+            answer = await _perform_async(runner, call, command)
         except BaseException as raised:  # the life decides what comes of it
             error = runner.translate(raised)
         withdrawn = withdrawn or isinstance(error, Withdrawn) or isinstance(getattr(answer, "error", None), Withdrawn)
+
+
+async def _perform_async(runner: Runner, call: Call, command: Any) -> Any:
+    if isinstance(command, Execute):
+        return runner.recorder.result(call, await _execute_async(runner, call, command))
+    if isinstance(command, Save):
+        return await runner.saver().save(call, command)
+    if isinstance(command, Pause):
+        return await asyncio.sleep(command.seconds)
+    if isinstance(command, Acquire):
+        return await _enter_async(runner, command)
+    return perform_at_once(runner, command)
 
 
 async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
@@ -244,32 +243,64 @@ class _Durable(asyncio.Future[None]):
 
 
 class Saver:
-    """Saves for the tasks of one loop: all that shared a commit are woken by one call."""
+    """Saves for the tasks of one loop: all that shared a commit are woken by one call.
+
+    What a commit means for the run is noted on the committer's thread, whether or not the task still waits for it:
+    what is committed has happened, also for one that was cancelled meanwhile.
+    """
 
     def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
         self._runner, self._loop = runner, loop
 
-    def save(self, entries: Any) -> _Durable:
-        """Commit; the future is set when it is durable."""
-        future = _Durable(loop=self._loop)
-        self._runner.journal.save_then(entries, self._done, future)
-        return future
-
-    def _done(self, futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+    async def save(self, call: Call, command: Save) -> None:
+        """Commit, and return when it is durable; a task that is cancelled meanwhile sees that out first."""
+        saving = _Saving(self._loop, call, command)
+        self._runner.journal.save_then(command.entries, self._done, saving)
         try:
-            self._loop.call_soon_threadsafe(_set_all, futures, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+            await saving.durable
+        except asyncio.CancelledError:
+            await saving.see_out()
+            raise
 
-
-def _set_all(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
+    def _done(self, savings: list[_Saving], error: BaseException | None) -> None:
         if error is None:
-            future.set_result(None)
+            for saving in savings:
+                self._runner.saved(saving.call, saving.command)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_end_all, savings, error)
+
+
+class _Saving:
+    """One commit that a task waits for."""
+
+    __slots__ = ("_loop", "call", "command", "durable", "is_over")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Call, command: Save) -> None:
+        self._loop, self.call, self.command = loop, call, command
+        self.durable: asyncio.Future[None] = loop.create_future()
+        self.is_over = False
+
+    async def see_out(self) -> None:
+        """Wait for the end, however often the task is cancelled."""
+        while not self.is_over:
+            self.durable = self._loop.create_future()
+            with contextlib.suppress(asyncio.CancelledError, StoreError):
+                await self.durable
+
+    def end(self, error: BaseException | None) -> None:
+        """Wake the task, on its loop."""
+        self.is_over = True
+        if self.durable.done():
+            return
+        if error is None:
+            self.durable.set_result(None)
         else:
-            future.set_exception(error)
+            self.durable.set_exception(error)
+
+
+def _end_all(savings: list[_Saving], error: BaseException | None) -> None:
+    for saving in savings:
+        saving.end(error)
 
 
 class Job:
@@ -348,7 +379,7 @@ class Job:
                     self.step()
 
             if not self.runner.session.gates.enter(name, slots, go):
-                self.waiting = lambda name=name, go=go, at=at: self._withdraw(gates, at, name, go)  # type: ignore[misc]
+                self.waiting = lambda name=name, go=go, at=at: self._withdraw(gates, at, name, go)
                 return False
         return True
 

@@ -156,6 +156,5 @@ def refuse_child(run: Run, verb: str) -> None:
     """
     if run.parent_run_id is not None:
         raise RunStateError(
-            f"Run {run.id} of {run.flow} is a child run of {run.parent_run_id}, which calls it: "
-            f"`ostinato runs {verb}`."
+            f"Run {run.id} of {run.flow} is a child run of {run.parent_run_id}, which calls it: `ostinato runs {verb}`."
         )

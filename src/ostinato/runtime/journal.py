@@ -217,9 +217,9 @@ class Journal:
                 self.failure = error
             more = bool(self._waiters)
             self._busy = more
+        _tell(waiters, error)  # before the next commit: who waits for that one finds this one noted
         if more:
             self._committer.wake(self)
-        _tell(waiters, error)
         if first_failure and error is not None:
             self._on_failure(error)
         elif cancelled:

@@ -20,9 +20,10 @@ from ostinato.fingerprint import fingerprint
 from ostinato.hooks import Moment
 from ostinato.outcomes import Cancel, Cancelled, Interrupted, LeaseLost, Skip, Stop, TimedOut, failure_of
 from ostinato.records import Commit, Event, Run, RunEnd
+from ostinato.runtime.announcing import run_hook
 from ostinato.runtime.arguments import resolved
 from ostinato.runtime.attempt import body_async, body_here
-from ostinato.runtime.runner import Runner, run_hook
+from ostinato.runtime.runner import Runner
 from ostinato.states import State
 
 if TYPE_CHECKING:
@@ -323,6 +324,8 @@ class _Pass:
 
     def _left_over(self, end: RunEnd) -> list[Any]:
         """Close the task runs that were under way when the run was stopped."""
+        if self.runner.under_way:
+            self.runner.journal.save(Commit())  # a commit under way may yet end some of them
         return [
             replace(row, state=State.CANCELLED, reason="cancelled", finished_at=end.finished_at)
             for row in list(self.runner.under_way.values())

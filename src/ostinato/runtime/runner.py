@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ostinato import telemetry
@@ -14,12 +12,13 @@ from ostinato.authoring.task import TaskOptions
 from ostinato.context import Frame, find_frame
 from ostinato.executors.stopping import Stoppable, shield, waking
 from ostinato.future import Future, MapResults, Settled, find_loop, wake_on
-from ostinato.hooks import Hooks, Moment, call_hook
 from ostinato.outcomes import Cancelled, LeaseLost, Withdrawn
 from ostinato.records import LogLine
+from ostinato.runtime.announcing import announce
 from ostinato.runtime.arguments import pending
 from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here
 from ostinato.runtime.begin import Asked, begin
+from ostinato.runtime.countdown import Countdown
 from ostinato.runtime.drive import Job, Saver, drive_async, drive_here
 from ostinato.runtime.feeder import begin_map
 from ostinato.runtime.journal import Journal
@@ -217,7 +216,7 @@ class Runner:
             self._start_here(asked, values, lazy, frame, end)
             return
         left = [future for future in (*lazy, *task.options.wait_for) if not future.done()]
-        launch = _Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
+        launch = Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
         for future in left:
             future.on_done(launch)
 
@@ -304,7 +303,7 @@ class Runner:
         self.journal.note(row)
         self.under_way[row.seq] = row
         telemetry.emit("task_run.running", (self, row))
-        self._hooks(call.options.hooks, "started", row, None)
+        announce(call.options.hooks, "started", self.flow.name, row)
 
     def _attempt_frame(self, call: Call) -> Frame:
         row = call.row
@@ -374,21 +373,7 @@ class Runner:
         else:
             self.under_way.pop(row.seq, None)
         telemetry.emit("task_run.saved", (self, row, command))
-        self._hooks(call.options.hooks, str(row.state), row, command.settled)
-
-    def _hooks(self, hooks: Hooks, name: str, row: TaskRun, settled: Settled | None) -> None:
-        for hook in hooks.at(name):
-            moment = Moment(
-                run_id=self.run.id,
-                flow=self.flow.name,
-                task=row.task,
-                attempt=row.attempt,
-                state=str(row.state),
-                reason=row.reason,
-                error=settled.error if settled else None,
-                result=settled.value if settled else None,
-            )
-            run_hook(hook, moment)
+        announce(call.options.hooks, str(row.state), self.flow.name, row, command.settled)
 
     # --- ends
 
@@ -477,57 +462,9 @@ class Runner:
             self.session.wake_main()
 
 
-class _Countdown:
-    """Calls back when it has been called so often; at once if that is never."""
-
-    def __init__(self, count: int, last: Callable[[], None]) -> None:
-        self._count, self._last, self._lock = count, last, threading.Lock()
-        if not count:
-            last()
-
-    def __call__(self, _: Any) -> None:
-        with self._lock:
-            self._count -= 1
-            is_last = self._count == 0
-        if is_last:
-            _in_turn(self._last)
-
-
-class _Turns(threading.local):
-    waiting: deque[Callable[[], None]] | None = None
-
-
-_turns = _Turns()
-
-
-def _in_turn(work: Callable[[], None]) -> None:
-    """Do it now; from within such work, right after that: a chain of thousands of calls needs no stack."""
-    if _turns.waiting is not None:
-        _turns.waiting.append(work)
-        return
-    waiting = _turns.waiting = deque([work])
-    try:
-        while waiting:
-            waiting.popleft()()
-    finally:
-        _turns.waiting = None
-
-
 def _from_task(arguments: Arguments, place: int) -> str:
     digest = arguments.prints[place].digest
     for settled in arguments.upstream:
         if settled.fp == digest:
             return f", the result of {settled.task}"
     return ""
-
-
-def run_hook(hook: Callable[..., Any], moment: Moment) -> None:
-    """Call a hook; what it raises is logged and changes nothing."""
-    try:
-        value = call_hook(hook, moment)
-        if asyncio.iscoroutine(value):
-            thread = threading.Thread(target=asyncio.run, args=(value,), name="ostinato-hook", daemon=True)
-            thread.start()
-            thread.join()
-    except (Exception, SystemExit):  # a hook may run on the thread that commits: nothing may end that
-        logging.getLogger("ostinato").exception("The hook %r failed; the run goes on.", getattr(hook, "__name__", hook))
