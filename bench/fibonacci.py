@@ -18,6 +18,7 @@ from bench.ground import answer, columns
 from ostinato import flow, task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bench.ground import Database, Ground
@@ -145,7 +146,7 @@ def main(n: int, times: int, rounds: int, *, everything: bool) -> None:
         for _ in range(times):
             fibo(n)
 
-    acts = {"bare": bare, "chain": lambda: chain(n, times)}
+    acts: dict[str, Callable[[], None]] = {"bare": bare, "chain": lambda: chain(n, times)}
     if everything:
         acts["processes"] = lambda: at_once.with_options(executor="processes")(n, times)
     chain(5, times)

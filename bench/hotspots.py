@@ -74,7 +74,7 @@ def _profiled(act: Callable[[], object]) -> pstats.Stats:
         act()
     finally:
         own.disable()
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     stats = pstats.Stats(own)
     for each in profiles:
         each.create_stats()

@@ -98,7 +98,7 @@ def _ask(ground: Ground, name: str, python: str) -> dict[str, Any] | None:
     if not script.exists():
         print(f"  {name}: there is no {script.relative_to(ROOT)}")
         return None
-    environment = ground.environment(**_SILENT, BENCH_HOME=str(home), HOME=str(home))
+    environment = ground.environment() | _SILENT | {"BENCH_HOME": str(home), "HOME": str(home)}
     environment.pop("PYTHONPATH", None)
     process = subprocess.run(
         [python, "-P", str(script), str(_CHAIN), str(_FAN), str(ground.rounds(3))],

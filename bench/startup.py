@@ -84,7 +84,7 @@ def measure(ground: Ground) -> list[Figure]:
 
 
 def _round(ground: Ground, database: Database, file: Path) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for name, body in (("nothing", "pass"), ("import", "from ostinato import flow, task"), ("help", _HELP)):
         process, _ = _run(ground, database, "-c", _TELL.format(body=body))
         told = json.loads(process.stderr.rpartition("{")[1] + process.stderr.rpartition("{")[2])

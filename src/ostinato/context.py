@@ -23,6 +23,25 @@ if TYPE_CHECKING:
     from ostinato.future import Future, Results
 
 
+class Calls:
+    """How often each call was made in one body: packed, since there may be a million that are made once."""
+
+    __slots__ = ("_more", "_once")
+
+    def __init__(self) -> None:
+        self._once: set[int] = set()
+        self._more: dict[int, int] = {}
+
+    def count(self, mark: bytes) -> int:
+        """Count a call; return how often it was made before. Not safe between threads."""
+        short = int.from_bytes(mark[:8], "big")  # 64 of its 128 bits: two of a body's calls do not meet by chance
+        if short not in self._once:
+            self._once.add(short)
+            return 0
+        n = self._more[short] = self._more.get(short, 0) + 1
+        return n
+
+
 class Frame(msgspec.Struct, kw_only=True):
     """The body that runs: a flow's, or one attempt of a task."""
 
@@ -43,7 +62,7 @@ class Frame(msgspec.Struct, kw_only=True):
     state: MutableMapping[str, Any] = {}
     unfinished: dict[str, str] = {}
     """What was printed since the last newline, by stream."""
-    calls: dict[bytes, int] = {}
+    calls: Calls = msgspec.field(default_factory=Calls)
     """How often each (task, fingerprint) was called in this body."""
 
 

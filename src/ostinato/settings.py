@@ -6,6 +6,7 @@ Nothing is read when this module is imported; `load_settings` reads when a run s
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from pathlib import Path
@@ -122,11 +123,12 @@ def _from_project(folder: Path) -> dict[str, tuple[Any, str]]:
     for place in (folder, *folder.parents):
         path = place / "pyproject.toml"
         if path.is_file():
-            return _read_project(path)
+            return _read_project(path, path.stat().st_mtime_ns)
     return {}
 
 
-def _read_project(path: Path) -> dict[str, tuple[Any, str]]:
+@functools.lru_cache(maxsize=8)
+def _read_project(path: Path, changed: int) -> dict[str, tuple[Any, str]]:  # noqa: ARG001  # tells old from new
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("ostinato", {})
     except (OSError, tomllib.TOMLDecodeError) as error:

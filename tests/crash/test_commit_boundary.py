@@ -147,12 +147,19 @@ def test_a_store_that_fails_again_at_any_commit_of_the_recovery_loses_nothing(
 def test_what_a_commit_wrote_half_is_not_there(tmp_path: Path) -> None:
     home = Home(tmp_path)
 
-    def fails(_: int, entries: Any) -> str | None:
-        return "middle" if len(entries.task_runs) + len(entries.events) > 1 else None
+    before: list[Any] = []
 
-    faulty = Faulty(home.open(), fails)
+    def contents() -> list[Any]:
+        rows = sorted((row.run_id, row.seq, row.failures) for row in home.all_task_runs())
+        return [rows, len(home.attempts()), len([e for e in home.events() if e.kind != "run.crashed"])]
+
+    def fails(_: int, entries: Any) -> str | None:
+        if not (entries.task_runs and entries.attempts and entries.events):
+            return None
+        before.extend(contents())
+        return "middle"
+
     with pytest.raises(StoreError):
-        home.run(small, store=faulty)
-    assert faulty.failed_at is not None
-    rows = home.task_runs()
-    assert len(rows) <= faulty.failed_at, "no row of the failed transaction"
+        home.run(small, store=Faulty(home.open(), fails))
+    assert before[0], "something had been written before"
+    assert contents() == before, "nothing of the transaction that failed"

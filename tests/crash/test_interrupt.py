@@ -207,6 +207,7 @@ def test_ctrl_c_once_cancels_in_order(tmp_path: Path, home: Home, kind: str) -> 
     assert ("task hook" in ledger.lines()) == task_hook
     assert not [row for row in home.all_task_runs() if row.state.is_live], "nothing is left running"
     assert all(child.state == "cancelled" for child in home.runs(top_level=False))
+    assert "swallowed" not in ledger.lines(), "an `except Exception` does not see it"
     assert "defect" not in script.err
     assert "Cancelling" in script.err
 

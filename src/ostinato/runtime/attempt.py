@@ -136,7 +136,7 @@ class RemoteAttempt:
     def __call__(self) -> Ended:
         """Run it, over there."""
         state = NotedState(lambda: self.kept, lambda name, value: send_note(Note("state", (name, value))))
-        frame = Frame(runtime=None, state=state, calls={}, **self.place)
+        frame = Frame(runtime=None, state=state, **self.place)
         spec = spec_of(self.fn)
         origin = (lambda _: "") if self.check else None
         sink: Sink = lambda level, logger, message: send_note(Note("log", (level, logger, message)))  # noqa: E731

@@ -60,12 +60,21 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
     if options.when != "all_succeeded":
         for future in (*lazy, *options.wait_for):
             future.looked_at = True  # the trigger rule sees to its failure
-    row = _new_row(runner, asked, arguments, frame)
-    found = runner.memo.take(row.id)
+    own_key = options.key
+    mark = (
+        keyed_fingerprint(asked.key, own_key)
+        if own_key
+        else call_fingerprint(asked.key, [found.digest for found in arguments.prints])
+    )
+    n = runner.count(frame, mark)
+    identity = task_run_id(runner.run.lineage, frame.task_run_id, mark, n)
+    found = runner.memo.take(identity)
     if found is not None:
         settled = _remember(runner, found, arguments)
         if settled is not None:
             return settled
+    key = own_key or (mark.hex()[:12] if n == 0 else f"{mark.hex()[:12]}#{n}")
+    row = _new_row(runner, asked, arguments, frame, identity, key)
     earlier = None if found is None else succeed_to(row, found)
     row.inputs = runner.recorder.inputs(asked.spec.names, arguments)
     life = live(
@@ -78,22 +87,15 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
     return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow)
 
 
-def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame) -> TaskRun:
-    own_key = asked.options.key
-    mark = (
-        keyed_fingerprint(asked.key, own_key)
-        if own_key
-        else call_fingerprint(asked.key, [found.digest for found in arguments.prints])
-    )
-    n, seq = runner.count(frame, mark)
+def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame, identity: str, key: str) -> TaskRun:
     return TaskRun(
         run_id=runner.run.id,
-        seq=seq,
-        id=task_run_id(runner.run.lineage, frame.task_run_id, mark, n),
+        seq=runner.next_seq(),
+        id=identity,
         parent_seq=frame.seq,
         kind=asked.kind,
         task=asked.key,
-        key=own_key or (mark.hex()[:12] if n == 0 else f"{mark.hex()[:12]}#{n}"),
+        key=key,
         map_index=asked.map_index,
         state=State.RUNNING,
         epoch=runner.run.epoch,

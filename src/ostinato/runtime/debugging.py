@@ -120,7 +120,6 @@ def _work(recorded: Recorded) -> Callable[[], Ended]:
         clears=row.clears,
         tags=recorded.task.options.tags,
         state=dict(recorded.state),
-        calls={},
     )
     clock = SystemClock()
 

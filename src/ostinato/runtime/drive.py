@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
 from ostinato.errors import StoreError
 from ostinato.executors.stopping import shield
-from ostinato.future import wake_on
+from ostinato.future import find_loop, wake_on
 from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
 
 if TYPE_CHECKING:
@@ -91,11 +92,16 @@ def _elsewhere(runner: Runner, call: Call, command: Execute) -> Ended:
         over.set()
         event.set()
 
-    handle, timer = start_attempt(runner, call, command, done)
+    handle = timer = None
     try:
+        # inline it runs right here, where a stop must reach it; elsewhere no stop may come before there is a handle
+        with nullcontext() if runner.executor_of(call).name == "inline" else shield():
+            handle, timer = start_attempt(runner, call, command, done)
         while not over.is_set():
             runner.wait(event, None)
     except BaseException as signal:
+        if handle is None:
+            raise
         handle.stop(signal if isinstance(signal, Stop) else Cancelled("its caller was stopped"))
         over.wait()
         if not isinstance(signal, Stop):
@@ -245,27 +251,51 @@ class _Durable(asyncio.Future[None]):
 class Saver:
     """Saves for the tasks of one loop: all that shared a commit are woken by one call.
 
+    A task that saves alone, with nothing else under way, has its commit made on the loop's own thread as long as
+    commits are quicker than the two hops to the committer's and back.
+
     What a commit means for the run is noted on the committer's thread, whether or not the task still waits for it:
     what is committed has happened, also for one that was cancelled meanwhile.
     """
 
     def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
         self._runner, self._loop = runner, loop
+        self._gathered: list[_Saving] = []
 
     async def save(self, call: Call, command: Save) -> None:
         """Commit, and return when it is durable; a task that is cancelled meanwhile sees that out first."""
         saving = _Saving(self._loop, call, command)
-        self._runner.journal.save_then(command.entries, self._done, saving)
+        self._gathered.append(saving)
+        if len(self._gathered) == 1:
+            self._loop.call_soon(self._hand_on)
         try:
             await saving.durable
         except asyncio.CancelledError:
             await saving.see_out()
             raise
 
+    def _hand_on(self) -> None:
+        """Hand on what the tasks of one turn of the loop save: a lone one is committed here, if that is quick."""
+        gathered, self._gathered = self._gathered, []
+        journal = self._runner.journal
+        if len(gathered) == 1 and journal.is_quick:
+            error: BaseException | None = None
+            try:
+                journal.save(gathered[0].command.entries)
+            except BaseException as raised:  # the task that waits hears of it
+                error = raised
+            self._done(gathered, error)
+            return
+        for saving in gathered:
+            journal.save_then(saving.command.entries, self._done, saving)
+
     def _done(self, savings: list[_Saving], error: BaseException | None) -> None:
         if error is None:
             for saving in savings:
                 self._runner.saved(saving.call, saving.command)
+        if find_loop() is self._loop:
+            _end_all(savings, error)
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_end_all, savings, error)
 
@@ -363,11 +393,22 @@ class Job:
         if kind is Pause:
             timer = runner.session.timers.later(command.seconds, self.step)
             self.waiting = timer.cancel
+            self._hear_late_stop()
             return True
         if kind is Acquire:
-            return not self._enter(command.gates, 0)
+            if self._enter(command.gates, 0):
+                return False
+            self._hear_late_stop()
+            return True
         self._answer = perform_at_once(runner, command)
         return False
+
+    def _hear_late_stop(self) -> None:
+        """Raise a stop that came after the last look and before `waiting` was set, unless it has been seen to."""
+        waiting = self.waiting
+        if self.stopped is not None and waiting is not None and waiting():
+            self.waiting = None
+            raise self.stopped
 
     def _enter(self, gates: tuple[tuple[str, int], ...], place: int) -> bool:
         for at in range(place, len(gates)):

@@ -248,11 +248,13 @@ class _Feed:
         self.results.settle(self.results.add(), settled)
 
     def _end(self) -> None:
-        self._forget()
-        self.results.close()
-        self.progress.is_closed = True
-        telemetry.emit("map.grew", (self.runner, self.task.key, self.progress))
-        self.runner.outstanding.closed()
+        try:
+            self._forget()
+            self.results.close()
+            self.progress.is_closed = True
+            telemetry.emit("map.grew", (self.runner, self.task.key, self.progress))
+        finally:
+            self.runner.outstanding.closed()
 
 
 class _Settling:

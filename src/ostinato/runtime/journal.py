@@ -13,6 +13,7 @@ end, since nobody can say whether the store has it.
 from __future__ import annotations
 
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Waiter = Callable[[list[Any], BaseException | None], None]
 
 _MANY_LINES = 5_000
+_QUICK = 0.000_5
+"""Seconds."""
 
 
 class Committer:
@@ -92,6 +95,8 @@ class Journal:
         self._busy = False
         self._lines: list[LogLine] = []
         self._batches = 0
+        self._usual: float | None = None
+        """Seconds that a commit takes, the latest counting most; None before the first."""
 
     def note(self, row: TaskRun) -> None:
         """Write a task run with whatever is committed next."""
@@ -140,6 +145,11 @@ class Journal:
             error = done[0]
         if error is not None:
             raise error
+
+    @property
+    def is_quick(self) -> bool:
+        """Nothing is being committed, and the last commits took so little time that a loop may wait for one."""
+        return not self._busy and self._usual is not None and self._usual < _QUICK
 
     def save_then(self, entries: Commit, waiter: Waiter, argument: Any) -> None:
         """Write entries; when they are durable, call ``waiter(arguments, error)``.
@@ -207,10 +217,13 @@ class Journal:
         error: BaseException | None = self.failure
         cancelled = False
         if error is None:
+            began = time.monotonic()
             try:
                 cancelled = self.store.commit(self.run_id, self.epoch, entries)
             except BaseException as raised:  # all who shared the commit must hear of it
                 error = raised
+            took = time.monotonic() - began
+            self._usual = took if self._usual is None else self._usual + (took - self._usual) / 4
         with self._lock:
             first_failure = error is not None and self.failure is None
             if first_failure:

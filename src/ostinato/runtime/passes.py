@@ -16,6 +16,7 @@ from ostinato.engine.clearing import short_name, unfinished
 from ostinato.engine.identity import child_run_id
 from ostinato.engine.memo import NOT_REPLAYABLE, Memo
 from ostinato.errors import NonDeterminismError, ResultError, RunFailedError, StaleEpochError, TaskTimeoutError
+from ostinato.executors.stopping import shield
 from ostinato.fingerprint import fingerprint
 from ostinato.hooks import Moment
 from ostinato.outcomes import Cancel, Cancelled, Interrupted, LeaseLost, Skip, Stop, TimedOut, failure_of
@@ -181,7 +182,6 @@ class _Pass:
             attempt=run.attempt,
             scheduled_at=run.scheduled_at,
             tags=flow.options.tags,
-            calls={},
         )
         self.value: Any = None
         self.error: BaseException | None = None
@@ -206,14 +206,31 @@ class _Pass:
         self._hooks("started")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
         """Commit how it ended."""
-        for release in self._release:
-            release()
         try:
-            self._end()
-        finally:
-            self.session.runners.pop(self.run.id, None)
+            self._leave(error)
+        except Stop as late:  # the parent's signal: it may strike once on the way in
+            if not self._has_left:
+                self._leave(late)
+            raise
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Commit how it ended. The signal that stops a child run's parent must not tear this apart, so it waits."""
+        with shield():
+            self._has_left = True
+            if error is not None and self.error is None:  # it struck between the body and here
+                self.fail(error)
+                if not self.is_lost and not self.flow.spec.is_async:
+                    self.runner.drain_here()
+            for release in self._release:
+                release()
+            try:
+                self._end()
+            finally:
+                self.session.runners.pop(self.run.id, None)
+
+    _has_left = False
 
     def fail(self, error: BaseException) -> None:
         """Take what ended the body; what has not begun does not begin any more."""

@@ -105,7 +105,10 @@ class Runner:
             self.refuse_when_stopping()
             values = task.spec.bind(args, kwargs)
             lazy = pending(values)
-        return self._call_here(asked, values, lazy)
+            begun = None if lazy or asked.options.wait_for else begin(self, asked, values, lazy, self._frame())
+        if begun is None:
+            return self._call_here(asked, values, lazy)
+        return self._hand_over(begun if isinstance(begun, Settled) else drive_here(self, begun))
 
     def call_flow(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a flow as a child run, inline; a coroutine of its value if the flow is async."""
@@ -180,14 +183,16 @@ class Runner:
         assert frame is not None  # a task asked its frame for us
         return frame
 
-    def count(self, frame: Frame, mark: bytes) -> tuple[int, int]:
-        """Say how many such calls a body made before, and give the call its place in the run."""
+    def count(self, frame: Frame, mark: bytes) -> int:
+        """Count a call of a body; return how many such calls it made before."""
         with self._lock:
-            n = frame.calls.get(mark, 0)
-            frame.calls[mark] = n + 1
-            seq = self._seq
+            return frame.calls.count(mark)
+
+    def next_seq(self) -> int:
+        """Give a new task run its place in the run."""
+        with self._lock:
             self._seq += 1
-        return n, seq
+            return self._seq - 1
 
     # --- calls that are not waited for
 
@@ -320,7 +325,6 @@ class Runner:
             clears=row.clears,
             tags=call.options.tags,
             state=self.recorder.state_of(call),
-            calls={},
         )
 
     def attempt(self, call: Call) -> Ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import logging
 import os
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ostinato.internal")
 _FLUSH_EVERY = 0.2
+_FULL = 10
+"""Python's own number of middle collections to a full one."""
 
 
 def version() -> str:
@@ -93,10 +96,12 @@ class Session:
         )
         self._keeper = threading.Thread(target=self._keep, name="ostinato-keeper", daemon=True)
         self._keeper.start()
+        self._collector = _collect_rarely()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop what runs, give the lease back, close the store."""
+        self._collector()
         self._asked.put(None)
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join(timeout=10)
@@ -202,6 +207,19 @@ class Session:
     def _lose(self, why: str) -> None:
         for runner in list(self.runners.values()):
             runner.stop(LeaseLost(why))
+
+
+def _collect_rarely() -> Callable[[], None]:
+    """Make full collections of garbage ten times rarer, unless the user has set them; returns what undoes it.
+
+    With thousands of task runs in flight they took half the time. Young garbage is collected as ever.
+    """
+    young, middle, old = before = gc.get_threshold()
+    if old != _FULL:
+        return lambda: None
+    ours = (young, middle, 10 * _FULL)
+    gc.set_threshold(*ours)
+    return lambda: gc.set_threshold(*before) if gc.get_threshold() == ours else None
 
 
 def _start_loop() -> asyncio.AbstractEventLoop:

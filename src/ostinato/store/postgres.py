@@ -17,7 +17,6 @@ number its own will be, and a reader of all events stops at the lowest such numb
 """
 
 
-
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

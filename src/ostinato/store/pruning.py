@@ -12,7 +12,6 @@ together, in one transaction. A fork made at the same moment either locks the ru
 """
 
 
-
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ outside of the transaction, and fetch the time only once they hold the locks tha
 """
 
 
-
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

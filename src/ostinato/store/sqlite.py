@@ -14,7 +14,6 @@ an fsync about a third quicker than growing the file again.
 """
 
 
-
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations

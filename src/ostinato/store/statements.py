@@ -15,7 +15,6 @@ Locks are always taken in the same order: the run first, then all else.
 """
 
 
-
 # ruff: noqa: S608  what is put into these texts are names of our own columns and states, never a value
 
 from __future__ import annotations
