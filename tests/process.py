@@ -56,13 +56,17 @@ def write_line(path: str | Path, line: str) -> None:
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment of a script whose home is a temporary one."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OSTINATO_")}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent)]),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OSTINATO_HOME": str(home),
-        "OSTINATO_DISPLAY": "plain",
-    } | more
+    return (
+        kept
+        | {
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent)]),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OSTINATO_HOME": str(home),
+            "OSTINATO_DISPLAY": "plain",
+        }
+        | more
+    )
 
 
 class Script:
@@ -71,8 +75,15 @@ class Script:
     def __init__(self, path: Path, *args: str, env: Mapping[str, str], **options: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(path), *args],
-            env=dict(env), cwd=path.parent, text=True, errors="replace", start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+            env=dict(env),
+            cwd=path.parent,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
         )
         self.out = self.err = ""
 

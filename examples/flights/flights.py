@@ -230,7 +230,7 @@ def flights(out: str = "flights-report", months: list[int] = YEAR) -> dict[str, 
     drawing = draw_chart(summaries["hour"], folder)
     page = write_report(total, summaries, day_notices, drawing, folder)
 
-    print(f"{total:,} flights summarised. Open {page} in a browser.")  # noqa: T201
+    print(f"{total:,} flights summarised. Open {page} in a browser.")
     regular = summaries["carrier"].filter(pl.col("flights") >= report.REGULAR * len(months))
     return {"flights": total, "worst_carrier": regular["carrier_name"][0], "report": page}
 

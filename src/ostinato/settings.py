@@ -46,8 +46,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Inputs up to this many bytes are recorded for ``ostinato debug``; larger ones only when the task fails."""
     retention_days: Positive = 30.0
     """Days after which runs that ended are forgotten."""
-    max_recoveries: Count = 3
-    """Recoveries in a row without progress after which a run is given up."""
     display: Literal["auto", "live", "plain", "none"] = "auto"
     """What a run shows: a live display, plain lines, nothing; by itself live on a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

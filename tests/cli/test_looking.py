@@ -87,7 +87,7 @@ def test_show_marks_what_the_last_pass_did_not_reach(cli):
     assert cli("runs", "resume", "latest").code == 0
     assert "orphaned" in cli("runs", "show", "latest").out
     rows = cli("runs", "show", "latest", "--json").data["task_runs"]
-    assert [row["task"] for row in rows if row["orphaned"]] [:2] == ["shop.load", "shop.total"]
+    assert [row["task"] for row in rows if row["orphaned"]][:2] == ["shop.load", "shop.total"]
 
 
 @pytest.mark.parametrize("cut", [slice(0, 14), slice(-5, None), slice(None)])

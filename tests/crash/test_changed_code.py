@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-
 from tests.process import Ledger, environment, run_script
 
 if TYPE_CHECKING:
@@ -105,7 +104,9 @@ DRIFT = "\n    a(1)\n    b(time.time_ns())\n    b(time.time_ns() + 1)\n    c(3)\
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_arguments_that_change_by_themselves_are_named_in_one_warning(
-    tmp_path: Path, home: Home, strict: bool  # noqa: FBT001
+    tmp_path: Path,
+    home: Home,
+    strict: bool,  # noqa: FBT001
 ) -> None:
     file, ledger = tmp_path / "flow.py", Ledger(tmp_path / "ledger")
     env = environment(home.path, LEDGER=str(ledger.path))

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.inside import Faulty, Home
 
 from ostinato import Retry, current, flow, task
 from ostinato.errors import StoreError
 from ostinato.states import State
-from tests.inside import Faulty, Home
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.process import Ledger, Script, environment, until
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.inside import Home
+from tests.process import Ledger, Script, environment, run_script, until
 
 from ostinato.states import State
-from tests.inside import Home
-from tests.process import WAIT, Ledger, Script, environment, run_script, until
 
 FLOW = Path(__file__).with_name("hundred.py")
 
@@ -91,7 +91,7 @@ def check_one(path: Path, kind: str, result: str, labels: Counter[str], dice: ra
     found = Counter(label for label, _, _ in one.effects())
     assert found.keys() == labels.keys(), "none is missing, none is new"
     ids = {}
-    for label, identity, attempt in one.effects():
+    for label, identity, _attempt in one.effects():
         assert ids.setdefault(label, identity) == identity, f"{label} is one task run for ever"
     return hits
 

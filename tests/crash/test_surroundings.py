@@ -7,13 +7,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.inside import Home
+from tests.postgres import postgres_server, postgres_template, postgres_url  # noqa: F401
+from tests.process import Ledger, Script, environment, run_script, until
 
 from ostinato.records import RunFilter
 from ostinato.states import State
 from ostinato.store.open import open_store
-from tests.inside import Home
-from tests.postgres import postgres_server, postgres_template, postgres_url  # noqa: F401
-from tests.process import Ledger, Script, environment, run_script, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,9 @@ def test_processes_and_a_reader_at_once_on_one_file_lose_nothing(
 def test_a_full_disk_says_so_and_the_run_goes_on_when_there_is_room(tmp_path: Path, file: Path, ledger: Ledger) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=False, capture_output=True
+    ).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
         env = environment(small / "home", LEDGER=str(ledger.path), GO="")
@@ -169,9 +171,15 @@ def in_database(url: str) -> list[State]:
 
 
 def test_a_server_that_is_restarted_under_a_run_is_waited_for(
-    tmp_path: Path, file: Path, ledger: Ledger, postgres_server: PostgresServer, postgres_url: str  # noqa: F811
+    tmp_path: Path,
+    file: Path,
+    ledger: Ledger,
+    postgres_server: PostgresServer,
+    postgres_url: str,
 ) -> None:
-    env = environment(tmp_path / "home", LEDGER=str(ledger.path), GO=str(tmp_path / "go"), OSTINATO_DATABASE=postgres_url)
+    env = environment(
+        tmp_path / "home", LEDGER=str(ledger.path), GO=str(tmp_path / "go"), OSTINATO_DATABASE=postgres_url
+    )
     script = Script(file, "1", "held", "20", env=env)
     until(lambda: "1 hold-0" in ledger.lines() or not script.is_running, "the flow to be half-way")
     postgres_server.halt()
@@ -185,7 +193,11 @@ def test_a_server_that_is_restarted_under_a_run_is_waited_for(
 
 @pytest.mark.soak  # the store waits half a minute for its server, and as long again when it takes its leave
 def test_a_server_that_stays_away_ends_the_run_and_the_run_goes_on_later(
-    tmp_path: Path, file: Path, ledger: Ledger, postgres_server: PostgresServer, postgres_url: str  # noqa: F811
+    tmp_path: Path,
+    file: Path,
+    ledger: Ledger,
+    postgres_server: PostgresServer,
+    postgres_url: str,
 ) -> None:
     env = environment(tmp_path / "home", LEDGER=str(ledger.path), GO=str(tmp_path / "go"), OSTINATO_DATABASE=postgres_url,
                       OSTINATO_LEASE="1")  # fmt: skip

@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.process import Ledger, Script, environment, until
 
 if TYPE_CHECKING:

@@ -58,7 +58,10 @@ def test_a_retry_chooses_what_did_not_succeed():
               State.QUEUED}  # fmt: skip
     rows = [a_row(n, state=state) for n, state in enumerate(State)]
     assert {rows[n].state for n in unfinished(rows)} == chosen
-    assert unfinished([a_row(0, state=State.SKIPPED, reason="returned"), a_row(1, state=State.SKIPPED, reason="marked")]) == []
+    assert (
+        unfinished([a_row(0, state=State.SKIPPED, reason="returned"), a_row(1, state=State.SKIPPED, reason="marked")])
+        == []
+    )
 
 
 ROWS = [

@@ -23,7 +23,9 @@ def a_row(**fields):
 
 
 def ok(value=1, **fields):
-    return Result(**({"started_at": 110, "finished_at": 120, "value": value, "stored": b"m1", "fp": b"f" * 16} | fields))
+    return Result(
+        **({"started_at": 110, "finished_at": 120, "value": value, "stored": b"m1", "fp": b"f" * 16} | fields)
+    )
 
 
 def bad(error, **fields):
@@ -105,7 +107,9 @@ def test_a_retry_is_saved_then_waited_for_then_run_with_the_next_number():
 
 
 def test_retries_end_with_the_last_error():
-    commands, settled = play(live(a_row(), Rules(retry=Retry(1))), bad(ValueError("1")), None, None, bad(KeyError("2")), None)
+    commands, settled = play(
+        live(a_row(), Rules(retry=Retry(1))), bad(ValueError("1")), None, None, bad(KeyError("2")), None
+    )
     assert kinds(commands) == ["Execute", "Save", "Pause", "Execute", "Save"]
     assert isinstance(settled.error, KeyError)
     assert (settled.state, commands[-1].row.failures, commands[-1].row.result) == (State.FAILED, 2, b"e")
@@ -256,7 +260,9 @@ def test_every_rule_lets_a_call_without_upstream_run(when):
 
 def test_an_earlier_attempt_is_kept_once():
     earlier = attempt_of(a_row(state=State.CRASHED, started_at=5))
-    commands, _ = play(live(a_row(attempt=2), Rules(retry=Retry(1)), earlier=earlier), bad(ValueError()), None, None, ok(), None)
+    commands, _ = play(
+        live(a_row(attempt=2), Rules(retry=Retry(1)), earlier=earlier), bad(ValueError()), None, None, ok(), None
+    )
     kept = [attempt for command in commands if isinstance(command, Save) for attempt in command.entries.attempts]
     assert [attempt.attempt for attempt in kept] == [1, 2]
 

@@ -123,7 +123,9 @@ class Model(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
-        self.store = SqliteStore(Path(self.folder.name) / "m.db", durability="crash-safe", clock=self.clock, lease=LEASE)
+        self.store = SqliteStore(
+            Path(self.folder.name) / "m.db", durability="crash-safe", clock=self.clock, lease=LEASE
+        )
         self.workers = 0
         self.acknowledged: dict[tuple[str, str], tuple[State, bytes | None]] = {}
         """How each task run of each run ended, of those whose commit was answered and that nobody cleared."""
@@ -198,7 +200,11 @@ class Model(RuleBasedStateMachine):
         if self.is_held(process):
             assert key not in self.acknowledged, "what has ended and was not cleared never runs again"
 
-    @rule(process=processes, name=st.sampled_from(NAMES), hows=st.lists(st.sampled_from(["ok", "ok", "fail"]), min_size=3, max_size=7))
+    @rule(
+        process=processes,
+        name=st.sampled_from(NAMES),
+        hows=st.lists(st.sampled_from(["ok", "ok", "fail"]), min_size=3, max_size=7),
+    )
     def work(self, process: Process, name: str, hows: list[str]) -> None:
         """Call a task and live some of its life, undisturbed."""
         self.call(process, name)
@@ -299,7 +305,9 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: any(not self.someone_holds(run) for run in self.known()))
     @rule(target=processes, data=st.data(), how=st.sampled_from(["resume", "retry", "rerun"]))
     def take_up_what_is_free(self, data: st.DataObject, how: str) -> Any:
-        return self.take_up_one(data, data.draw(st.sampled_from([r for r in self.known() if not self.someone_holds(r)])), how)
+        return self.take_up_one(
+            data, data.draw(st.sampled_from([r for r in self.known() if not self.someone_holds(r)])), how
+        )
 
     @precondition(lambda self: self.runs)
     @rule(target=processes, data=st.data(), how=st.sampled_from(["resume", "retry", "rerun"]))
@@ -468,7 +476,17 @@ _SETTINGS = settings(
 def test_runs_behave_as_the_model_says_whatever_happens_in_whatever_order() -> None:
     WENT.clear()
     run_state_machine_as_test(Model, settings=_SETTINGS)
-    for what in ("acknowledged", "refused", "resume", "retry", "rerun", "fork reads through", "mark", "pruned", "swept"):
+    for what in (
+        "acknowledged",
+        "refused",
+        "resume",
+        "retry",
+        "rerun",
+        "fork reads through",
+        "mark",
+        "pruned",
+        "swept",
+    ):
         assert WENT[what] >= 3, f"the model hardly ever came to: {what} ({dict(WENT)})"
 
 

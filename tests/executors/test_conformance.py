@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import WAIT, Inbox, Signal, returns, run, submit
+from tests.executors.works import WAIT, Inbox, Signal, returns, run, submit
 
 from ostinato.context import Ended
 from ostinato.errors import SettingError, UsageError
@@ -127,7 +127,7 @@ def test_work_that_loops_is_stopped(pool: Executor, fifo: Path) -> None:
         while True:
             try:  # noqa: SIM105
                 sum(range(10))
-            except Exception:  # noqa: BLE001
+            except Exception:
                 pass
 
     handle, inbox = submit(pool, loop)

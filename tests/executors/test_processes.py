@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import WAIT, Inbox, Signal, run, submit
+from tests.executors.works import WAIT, Inbox, Signal, run, submit
 
 from ostinato.context import Ended, Note
 from ostinato.errors import ResultError, TaskFailedError, UsageError
@@ -58,7 +58,7 @@ def test_a_stopped_process_is_killed_and_replaced(one: ProcessExecutor, fifo: Pa
             while True:
                 try:  # noqa: SIM105
                     signal.pause()
-                except BaseException:  # noqa: BLE001
+                except BaseException:
                     pass
 
     handle, inbox = submit(one, deaf)
@@ -276,7 +276,7 @@ def test_a_note_that_cannot_be_pickled_fails_the_work(one: ProcessExecutor) -> N
 
 
 def test_what_work_prints_does_not_disturb_the_talk(one: ProcessExecutor, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(one, lambda: (print("to stdout"), os.write(1, b"raw\n"))).value == (None, 4)  # noqa: T201
+    assert run(one, lambda: (print("to stdout"), os.write(1, b"raw\n"))).value == (None, 4)
     assert "to stdout" in capfd.readouterr().out
 
 

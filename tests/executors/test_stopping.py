@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import WAIT, Signal
+from tests.executors.works import WAIT, Signal
 
 from ostinato.executors.stopping import Stage, Stoppable, shield, waking
 
@@ -20,7 +20,7 @@ def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     def target() -> None:
         try:
             out.append(work())
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             out.append(error)
 
     thread = threading.Thread(target=target, daemon=True)

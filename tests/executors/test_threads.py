@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import WAIT, Inbox, Signal, run, submit
+from tests.executors.works import WAIT, Inbox, Signal, run, submit
 
 from ostinato.executors.threads import ThreadExecutor
 
@@ -131,7 +131,7 @@ def test_a_signal_that_was_swallowed_is_raised_again(one: ThreadExecutor) -> Non
             sum(range(10))
             while True:
                 sum(range(10))
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             pass
         sum(range(10))
         while True:
@@ -153,7 +153,7 @@ def test_work_that_swallows_every_signal_is_abandoned(one: ThreadExecutor) -> No
         while not released:
             try:  # noqa: SIM105
                 sum(range(10))
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 pass
 
     handle, inbox = submit(one, deaf)

@@ -45,7 +45,7 @@ class ChangesError(Exception):
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
     try:
         raise error from cause  # noqa: TRY301
-    except BaseException as caught:  # noqa: BLE001
+    except BaseException as caught:
         return caught
 
 

@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.inside import Home
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 import threading
 
 import pytest
+from tests.inside import Faulty
+from tests.process import until
 
 from ostinato import Limit, current, flow, task
 from ostinato.errors import RunCancelledError
-from tests.inside import Faulty
-from tests.process import until
 
 
 @task
@@ -131,7 +131,6 @@ def test_a_call_cancelled_while_its_result_is_committed_stays_what_was_committed
         if any(row.task.endswith("inc") and row.state == "succeeded" for row in entries.task_runs):
             in_commit.set()
             assert go.wait(20)
-        return None
 
     @flow
     async def f() -> list[str]:

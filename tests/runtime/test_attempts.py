@@ -133,7 +133,7 @@ def test_a_process_is_killed_by_its_timeout(home):
             try:
                 while True:
                     pass
-            except BaseException:  # noqa: S110
+            except BaseException:
                 pass
 
     with pytest.raises(TaskTimeoutError):

@@ -60,7 +60,10 @@ def test_a_submit_returns_a_future_that_resolves_where_it_is_passed_on(home):
     rows = {row.seq: row for row in home.task_runs()}
     sums = [row for row in rows.values() if row.task.endswith("total")]
     assert sums[0].upstream is not None
-    assert [rows[int(s)].task.rpartition(".")[2] for s in sums[0].upstream.replace("-", ",").split(",")] == ["inc", "inc"]
+    assert [rows[int(s)].task.rpartition(".")[2] for s in sums[0].upstream.replace("-", ",").split(",")] == [
+        "inc",
+        "inc",
+    ]
 
 
 def test_futures_resolve_inside_dicts_tuples_and_sets(home):

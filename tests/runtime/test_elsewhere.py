@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from tests.process import SOURCE
 
 from ostinato import Retry, current, flow, task
 from ostinato.errors import TaskFailedError
-from tests.process import SOURCE
 
 
 @task(executor="processes")
@@ -89,8 +89,8 @@ import json, os, sys, threading
 opened, real = [], os.environ
 def hook(event, args):
     if event in ("open", "socket.connect", "subprocess.Popen", "sqlite3.connect", "os.mkdir"):
-        name = str(args[0])
-        if not name.endswith((".py", ".pyc", ".so", ".pth")) and "pycache" not in name and "site-packages" not in name:
+        name = str(args[0])  # a number is the file that the interpreter itself writes byte code to
+        if not name.isdigit() and not name.endswith((".py", ".pyc", ".so", ".pth")) and "pycache" not in name and "site-packages" not in name:
             opened.append((event, name))
 class Watched(type(os.environ)):
     def __getitem__(self, key):

@@ -135,7 +135,7 @@ def test_a_flow_is_stopped_by_its_timeout(home, kind):
         if kind == "swallowed":
             try:
                 busy()
-            except Exception:  # noqa: BLE001
+            except Exception:
                 return "swallowed"
         return busy() if kind == "task" else busy.submit().result()
 
@@ -173,7 +173,9 @@ def test_hooks_are_called_for_runs_and_task_runs(home):
 
     def hear(name):
         def hook(task, state, attempt, error, result):
-            heard.append((name, task.rpartition(".")[2] if task else None, state, attempt, type(error).__name__, result))
+            heard.append(
+                (name, task.rpartition(".")[2] if task else None, state, attempt, type(error).__name__, result)
+            )
 
         return hook
 
@@ -225,7 +227,7 @@ def test_current_knows_where_it_is(home):
 
     @flow(tags=["f"])
     def f() -> list[dict[str, object]]:
-        return [look(), look.map([], ) if False else look.with_options(name="other")(), {"flow": current.tags}]
+        return [look(), look.map([]) if False else look.with_options(name="other")(), {"flow": current.tags}]
 
     (first, second, body), run = f(), home.last()
     rows = home.task_runs()

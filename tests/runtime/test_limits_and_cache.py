@@ -7,9 +7,9 @@ import threading
 from datetime import timedelta
 
 import pytest
+from tests.process import until
 
 from ostinato import Cache, Limit, flow, inputs, source, task
-from tests.process import until
 
 
 class Counter:

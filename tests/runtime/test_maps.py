@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from tests.process import until
 
 from ostinato import current, flow, task, unmapped
 from ostinato.errors import DefinitionError
-from tests.process import until
 
 
 @task

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.process import environment, run_script, until
+
 from ostinato.records import Worker
 from ostinato.runtime.process import is_gone, is_stopped, process_started, this_host
 from ostinato.runtime.pulse import start_pulse, stop_pulse
 from ostinato.settings import Settings
 from ostinato.store.open import open_store
-from tests.process import environment, run_script, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +51,7 @@ def test_run_survives_a_task_that_holds_the_interpreter_for_three_leases(tmp_pat
 
 
 def _worker(settings: Settings) -> Worker:
-    return Worker(
-        id="w", kind="script", host="h", pid=1, pid_started="", version="", started_at=0, expires_at=0
-    )
+    return Worker(id="w", kind="script", host="h", pid=1, pid_started="", version="", started_at=0, expires_at=0)
 
 
 def test_pulse_renews_until_it_is_ended(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import logging
 import threading
 
 import pytest
+from tests.inside import Faulty
 
 from ostinato import Skip, current, flow, now, random, task, uuid4
 from ostinato.errors import ResultError, StoreError
-from tests.inside import Faulty
 
 
 class OwnError(Exception):

@@ -5,7 +5,7 @@ changes here changes the identity of calls in unfinished runs: then raise the ve
 and say so in the release notes.
 """
 
-# ruff: noqa: DTZ001, E501, FURB167, ICN001, T201  a zoo of values, one beside the other
+# ruff: noqa: DTZ001, FURB167, ICN001  a zoo of values, one beside the other
 
 import collections
 import dataclasses

@@ -1,6 +1,6 @@
 """What the fingerprint of Python's own values promises."""
 
-# ruff: noqa: DTZ001, E501, ICN001, PIE807, PLW0108, UP045  a zoo of values, one beside the other
+# ruff: noqa: DTZ001, ICN001, PIE807, PLW0108, UP045  a zoo of values, one beside the other
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the fingerprint of arrays and data frames promises: it is that of the content, not of the memory."""
 
-# ruff: noqa: DTZ001, E501, FBT003, ICN001  a zoo of values, one beside the other
+# ruff: noqa: DTZ001, FBT003, ICN001  a zoo of values, one beside the other
 
 from __future__ import annotations
 

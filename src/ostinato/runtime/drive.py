@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -33,15 +34,25 @@ def drive_here(runner: Runner, call: Call) -> Settled:
     life = call.life
     answer: Any = None
     error: BaseException | None = None
+    command: Any = None
     while True:
+        late: Stop | None = None
         try:
-            command = life.send(answer) if error is None else life.throw(error)
+            with shield():  # a signal must not tear what the life decides
+                command = life.send(answer) if error is None else life.throw(error)
         except StopIteration as end:
             settled: Settled = end.value
             return settled
+        except Stop as signal:
+            if inspect.getgeneratorstate(life) == inspect.GEN_CLOSED:
+                raise
+            late = signal  # it waited: what has been decided is saved first
         answer = error = None
         try:
-            answer = _perform_here(runner, call, command)
+            if late is None or type(command) in (Save, Release):
+                answer = _perform_here(runner, call, command)
+            if late is not None:
+                raise late  # noqa: TRY301
         except BaseException as raised:  # the life decides what comes of it
             error = raised
 
@@ -55,7 +66,9 @@ def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
             ended = runner.attempt(call)
             with shield():
                 return runner.recorder.result(call, ended)
-        return runner.recorder.result(call, _elsewhere(runner, call, command))
+        ended = _elsewhere(runner, call, command)
+        with shield():
+            return runner.recorder.result(call, ended)
     if kind is Save:
         with shield():
             runner.journal.save(command.entries)

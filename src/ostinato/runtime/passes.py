@@ -235,7 +235,7 @@ class _Pass:
     def fail(self, error: BaseException) -> None:
         """Take what ended the body; what has not begun does not begin any more."""
         stopping = self.runner.stopping
-        self.error = stopping if stopping is not None and isinstance(error, Stop) else error
+        self.error = error if stopping is None else stopping  # whatever the body made of it
         if not self.is_lost:
             self.runner.closing = True
             self.runner.outstanding.drop_waiting()

@@ -2,9 +2,10 @@
 
 A signal handler runs between any two instructions of the main thread, locks held or not; and one that is sent in the
 moment before the main thread begins to wait in C is only handled when that wait is over, however long it is. So
-Ctrl-C is heard elsewhere: CPython writes each signal's number to a socket in the very moment it comes (the *wakeup fd*),
-and a thread of ours reads it. It has the keeper stop the run, and wakes the main thread with a signal of another number,
-again and again until that has heard: its handler raises what the body is being stopped with, where it may be raised.
+Ctrl-C is heard elsewhere: CPython writes each signal's number to a socket in the very moment it comes (the *wakeup
+fd*), and a thread of ours reads it. It has the keeper stop the run, and wakes the main thread with a signal of another
+number, again and again until that has heard: its handler raises what the body is being stopped with, where it may be
+raised.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Interrupts:
         self._is_over = threading.Event()
         self._must_end = False
         self._read, self._written = socket.socketpair()
-        self._written.setblocking(False)
+        self._written.setblocking(False)  # noqa: FBT003  # positional only
         numbers = [signal.SIGINT] if _WAKE is None else [signal.SIGINT, _WAKE]
         self._before = [(number, signal.signal(number, self.hear)) for number in numbers]
         self._before_fd = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
