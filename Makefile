@@ -49,7 +49,7 @@ bench: setup ## Measure; figures and what they mean are in bench/README.md
 	@$(BIN)/python bench/run.py
 
 docs: setup ## Write the generated parts of the documentation
-	@$(BIN)/python -m ostinato.cli.reference docs/cli.md
+	@$(BIN)/python -m ostinato.cli.docs docs/cli.md
 
 clean: ## Remove what the other verbs made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache flights-report
