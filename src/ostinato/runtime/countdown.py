@@ -11,12 +11,10 @@ if TYPE_CHECKING:
 
 
 class Countdown:
-    """Calls back when it has been called so often; at once if that is never."""
+    """Calls back when it has been called so often, once or more."""
 
     def __init__(self, count: int, last: Callable[[], None]) -> None:
         self._count, self._last, self._lock = count, last, threading.Lock()
-        if not count:
-            last()
 
     def __call__(self, _: Any) -> None:
         """Count one that has ended."""

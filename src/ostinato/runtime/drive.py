@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
-from ostinato.errors import StoreError
 from ostinato.executors.stopping import shield
 from ostinato.future import find_loop, wake_on
 from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
@@ -253,39 +252,25 @@ async def _enter_async(runner: Runner, command: Acquire) -> None:
         raise
 
 
-class _Durable(asyncio.Future[None]):
-    """A commit under way: who waits for it cannot be cancelled before it is known how it ended."""
-
-    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
-        """Refuse; the waiting task hears of its cancellation when this is done."""
-        return False
-
-
 class Saver:
     """Saves for the tasks of one loop: all that shared a commit are woken by one call.
 
     A task that saves alone, with nothing else under way, has its commit made on the loop's own thread as long as
     commits are quicker than the two hops to the committer's and back.
-
-    What a commit means for the run is noted on the committer's thread, whether or not the task still waits for it:
-    what is committed has happened, also for one that was cancelled meanwhile.
     """
 
     def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
         self._runner, self._loop = runner, loop
         self._gathered: list[_Saving] = []
 
-    async def save(self, call: Call, command: Save) -> None:
-        """Commit, and return when it is durable; a task that is cancelled meanwhile sees that out first."""
-        saving = _Saving(self._loop, call, command)
+    def save(self, call: Call, command: Save) -> asyncio.Future[None]:
+        """Commit; the future is set when that is durable."""
+        saving = _Saving(loop=self._loop)
+        saving.call, saving.command = call, command
         self._gathered.append(saving)
         if len(self._gathered) == 1:
             self._loop.call_soon(self._hand_on)
-        try:
-            await saving.durable
-        except asyncio.CancelledError:
-            await saving.see_out()
-            raise
+        return saving
 
     def _hand_on(self) -> None:
         """Hand on what the tasks of one turn of the loop save: a lone one is committed here, if that is quick."""
@@ -313,37 +298,25 @@ class Saver:
             self._loop.call_soon_threadsafe(_end_all, savings, error)
 
 
-class _Saving:
-    """One commit that a task waits for."""
+class _Saving(asyncio.Future[None]):
+    """A commit under way: who waits for it cannot be cancelled before it is known how it ended."""
 
-    __slots__ = ("_loop", "call", "command", "durable", "is_over")
+    call: Call
+    command: Save
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Call, command: Save) -> None:
-        self._loop, self.call, self.command = loop, call, command
-        self.durable: asyncio.Future[None] = loop.create_future()
-        self.is_over = False
-
-    async def see_out(self) -> None:
-        """Wait for the end, however often the task is cancelled."""
-        while not self.is_over:
-            self.durable = self._loop.create_future()
-            with contextlib.suppress(asyncio.CancelledError, StoreError):
-                await self.durable
-
-    def end(self, error: BaseException | None) -> None:
-        """Wake the task, on its loop."""
-        self.is_over = True
-        if self.durable.done():
-            return
-        if error is None:
-            self.durable.set_result(None)
-        else:
-            self.durable.set_exception(error)
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
+        """Refuse; the waiting task hears of its cancellation when this is done."""
+        return False
 
 
 def _end_all(savings: list[_Saving], error: BaseException | None) -> None:
     for saving in savings:
-        saving.end(error)
+        if saving.done():
+            continue
+        if error is None:
+            saving.set_result(None)
+        else:
+            saving.set_exception(error)
 
 
 class Job:

@@ -221,6 +221,9 @@ class Runner:
             self._start_here(asked, values, lazy, frame, end)
             return
         left = [future for future in (*lazy, *task.options.wait_for) if not future.done()]
+        if not left:
+            self._launch(asked, values, lazy, frame, end)
+            return
         launch = Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
         for future in left:
             future.on_done(launch)
