@@ -236,10 +236,12 @@ def items_of(
     Raises:
         ValueError: If the iterables are of different lengths.
     """
-    sources = [iter(arg) for arg in args if is_mapped(arg)] + [iter(arg) for arg in kwargs.values() if is_mapped(arg)]
+    taken = [(is_mapped(arg), arg) for arg in args]
+    named = {name: (is_mapped(arg), arg) for name, arg in kwargs.items()}
+    sources = [iter(arg) for mapped, arg in (*taken, *named.values()) if mapped]
     for items in zip(*sources, strict=True):
         left = iter(items)
         yield (
-            tuple(next(left) if is_mapped(arg) else plain(arg) for arg in args),
-            {name: next(left) if is_mapped(arg) else plain(arg) for name, arg in kwargs.items()},
+            tuple(next(left) if mapped else plain(arg) for mapped, arg in taken),
+            {name: next(left) if mapped else plain(arg) for name, (mapped, arg) in named.items()},
         )
