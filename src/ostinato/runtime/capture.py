@@ -113,8 +113,9 @@ class _Stream(io.TextIOBase):
                 self._keep(rest)
 
     def flush(self) -> None:
-        """Flush what is under it."""
-        self._under.flush()
+        """Flush what is under it, unless that is closed: this may be dropped, and so closed, long after."""
+        if not getattr(self._under, "closed", False):
+            self._under.flush()
 
     def isatty(self) -> bool:
         """As what is under it."""
