@@ -72,6 +72,16 @@ def test_show_as_json_has_the_promised_shape(cli):
     assert sorted(total["upstream"]) == sorted(row["id"] for row in prices)
 
 
+def test_show_as_json_keeps_the_attempts_before_the_latest(cli):
+    cli.run("shop.py", BAD="1")
+    assert cli("runs", "retry", "latest").code == 0
+    prices = [row for row in cli("runs", "show", "latest", "--json").data["task_runs"] if row["task"] == "shop.price"]
+    earlier = {row["map_index"]: row["earlier_attempts"] for row in prices}
+    assert (earlier[0], earlier[2]) == ([], [])
+    (first,) = earlier[1]
+    assert (first["attempt"], first["state"], first["error"]["type"]) == (1, "failed", "ValueError")
+
+
 def test_show_gives_a_map_one_line_and_each_failure_its_message(cli):
     cli.run("shop.py", BAD="1")
     out = cli("runs", "show", "latest").out

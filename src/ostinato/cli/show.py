@@ -31,8 +31,9 @@ def show(run: RunId, /, *, json: AsJson = False) -> None:
     with store() as opened:
         found = find_run(opened, run)
         rows, now, workers = rows_of(opened, found), opened.now(), opened.list_workers()
+        attempts = opened.list_attempts(found.id) if json else []
     if json:
-        show_json(details(found, rows))
+        show_json(details(found, rows, attempts))
     else:
         show_on(*page(found, rows, now, workers))
 

@@ -12,7 +12,7 @@ from ostinato.outcomes import parse_failure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ostinato.records import LogLine, Run, TaskRun
+    from ostinato.records import Attempt, LogLine, Run, TaskRun
     from ostinato.states import State
 
 
@@ -47,14 +47,39 @@ def summary(run: Run, counts: Mapping[State, int] | None = None) -> dict[str, An
     return shape
 
 
-def details(run: Run, rows: Sequence[TaskRun]) -> dict[str, Any]:
-    """Describe a run with its task runs; those that a fork reads through have another `run_id`."""
+def details(run: Run, rows: Sequence[TaskRun], attempts: Sequence[Attempt] = ()) -> dict[str, Any]:
+    """Describe a run with its task runs; those that a fork reads through have another `run_id`.
+
+    Args:
+        run: The run.
+        rows: Its task runs, each with its latest attempt in it.
+        attempts: The attempts before those, of the run's own task runs.
+    """
     ids = {row.seq: row.id for row in rows}
+    earlier: dict[int, list[dict[str, Any]]] = {}
+    for attempt in attempts:
+        earlier.setdefault(attempt.seq, []).append(_attempt(attempt))
     shown = sorted((row for row in rows if row.kind != "value"), key=lambda row: row.seq)
-    return {**summary(run), "task_runs": [_task_run(row, ids) for row in shown]}
+    return {**summary(run), "task_runs": [_task_run(row, ids, _own(row, run, earlier)) for row in shown]}
 
 
-def _task_run(row: TaskRun, ids: Mapping[int, str]) -> dict[str, Any]:
+def _own(row: TaskRun, run: Run, earlier: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return earlier.get(row.seq, []) if row.run_id == run.id else []
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "epoch": attempt.epoch,
+        "state": str(attempt.state),
+        "reason": attempt.reason,
+        "started_at": to_rfc3339(attempt.started_at),
+        "finished_at": to_rfc3339(attempt.finished_at),
+        "error": error_of(attempt.error),
+    }
+
+
+def _task_run(row: TaskRun, ids: Mapping[int, str], earlier: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": row.id,
         "task": row.task,
@@ -64,6 +89,7 @@ def _task_run(row: TaskRun, ids: Mapping[int, str]) -> dict[str, Any]:
         "state": str(row.state),
         "reason": row.reason,
         "attempts": row.attempt,
+        "earlier_attempts": earlier,
         "started_at": to_rfc3339(row.started_at),
         "finished_at": to_rfc3339(row.finished_at),
         "upstream": [ids[seq] for seq in parse_ranges(row.upstream) if seq in ids],
