@@ -26,7 +26,10 @@ from bench.ground import Ground, ground  # noqa: E402
 if TYPE_CHECKING:
     from bench.figure import Figure
 
-NAMES = ("chain", "fanout", "fibonacci", "million", "resume", "startup", "installed", "crowd", "peers")
+NAMES = (
+    *("chain", "fanout", "fibonacci", "million", "resume", "startup", "installed", "crowd"),
+    *("served", "idle", "claims", "peers"),
+)
 README = ROOT / "bench" / "README.md"
 
 

@@ -20,12 +20,13 @@ SOURCE = Path(__file__).parent.parent / "src"
 WAIT = 30.0
 
 
-def until(condition: Callable[[], Any], what: str = "", seconds: float = WAIT) -> Any:
-    """Wait until a condition holds, and return what it gave."""
+def until(condition: Callable[[], Any], what: str | Callable[[], str] = "", seconds: float = WAIT) -> Any:
+    """Wait until a condition holds, and return what it gave; `what` says for what it was, told or made then."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain for {what or condition}")
+            waited_for = what() if callable(what) else what or condition
+            raise AssertionError(f"waited {seconds} s in vain for {waited_for}")
         time.sleep(0.001)
     return found
 

@@ -22,10 +22,12 @@ MODULES = {
 FLOORS = {
     0: "errors states clock ids telemetry settings",
     1: "records outcomes retry limits hooks caching fingerprint fingerprint_code fingerprint_frames fingerprint_types "
-    "annotations future context values",
+    "annotations future handle context values resources work access connection link",
     2: "engine",
-    3: "store io executors authoring",
+    3: "store io executors launchers authoring",
     4: "runtime",
+    5: "loops",
+    6: "server",
     7: "cli __main__",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, assert_type
 
-from ostinato import Future, Results, Retry, Task, flow, task, unmapped
+from ostinato import Deployment, Future, OutOfMemory, Resources, Results, Retry, Task, flow, task, unmapped
 
 Row = dict[str, int]
 T = TypeVar("T")
@@ -297,3 +297,33 @@ def options() -> None:
     assert_type(atask.with_options(wait_for=[f]).submit(1), Future[str])
     assert_type(atask.with_options(retry=2).map([1]), Results[str])
     assert_type(opt.with_options(name="y")(1), str)
+
+
+@task(pool="gpu", resources=Resources(cpu=2, memory="2GiB", gpu=1, named={"licence": 1}))
+def train(rows: int) -> float:
+    return 0.5
+
+
+@flow(
+    pool="big",
+    queue="nightly",
+    resources=Resources(memory=10**9),
+    code="pinned",
+    cold=True,
+    retry=Retry(2, on=OutOfMemory, memory=2.0),
+)
+def heavy(n: int = 1) -> float:
+    return train(n)
+
+
+def placed() -> None:
+    assert_type(train(1), float)
+    assert_type(train.submit(1), Future[float])
+    assert_type(train.with_options(pool=None, resources=None).map([1]), Results[float])
+    assert_type(heavy(n=2), float)
+    assert_type(heavy.with_options(code="latest", cold=False, pool=None, queue=None, resources=None)(1), float)
+    nightly = Deployment(heavy, name="nightly", parameters={"n": 3}, priority=5, tags=["core"], resources=Resources())
+    assert_type(nightly.full_name, str)
+    assert_type(nightly.name, str | None)
+    Deployment(weather)
+    Deployment(aflow, "other", {"n": 1}, description="x")

@@ -6,7 +6,7 @@ does with `reportUnnecessaryTypeIgnoreComment`.
 
 from __future__ import annotations
 
-from ostinato import Future, Results, flow, task, unmapped
+from ostinato import Deployment, Future, Results, Retry, flow, task, unmapped
 
 Row = dict[str, int]
 
@@ -164,6 +164,16 @@ def options() -> None:
     two.with_options(wait_for=[n])("x")  # type: ignore[call-overload]
     two.with_options(retry=3).submit("x")  # type: ignore[call-overload]
     task(no_such=1)  # type: ignore[call-overload]
+    task(pool=3)  # type: ignore[call-overload]
+    task(resources=2)  # type: ignore[call-overload]
+    flow(code="newest")  # type: ignore[call-overload]
+    two.with_options(pool=3)  # type: ignore[arg-type]
+    two.with_options(resources="2GiB")  # type: ignore[arg-type]
+    weather.with_options(code="newest")  # type: ignore[arg-type]
+    weather.with_options(queue=1)  # type: ignore[arg-type]
+    Deployment(two)  # type: ignore[arg-type]
+    Deployment(weather, no_such=1)  # type: ignore[call-arg]
+    Retry(memory="2")  # type: ignore[arg-type]
     two.submit(1, wait_for=[n])  # type: ignore[call-overload]
 
 

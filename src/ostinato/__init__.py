@@ -1,23 +1,29 @@
 """Ostinato: durable, quick orchestration of data work in plain Python."""
 
+from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow, flow
 from ostinato.authoring.task import Task, task
 from ostinato.caching import Cache, inputs, parameters, source
 from ostinato.context import current
+from ostinato.errors import OutOfMemory
 from ostinato.future import Future, Results, unmapped
 from ostinato.hooks import Hooks
 from ostinato.limits import Limit
 from ostinato.outcomes import Cancel, Skip, Snooze
+from ostinato.resources import Resources
 from ostinato.retry import Retry
 from ostinato.values import now, random, uuid4
 
 __all__ = [
     "Cache",
     "Cancel",
+    "Deployment",
     "Flow",
     "Future",
     "Hooks",
     "Limit",
+    "OutOfMemory",
+    "Resources",
     "Results",
     "Retry",
     "Skip",

@@ -53,6 +53,12 @@ def to_datetime(instant: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=instant)
 
 
+def instant_of(moment: datetime) -> int:
+    """Turn a `datetime` into an instant; one without a time zone is taken as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
 def to_rfc3339(instant: int | None) -> str | None:
     """Write an instant as RFC 3339 in UTC with microseconds, ``None`` as ``None``."""
     return None if instant is None else to_datetime(instant).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ostinato.future import Future, Results
+    from ostinato.handle import RunHandle
 
 
 class Calls:
@@ -173,6 +174,10 @@ class Runtime(Protocol):
 
     def call_flow(self, flow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a flow as a child run, inline; a coroutine of its value if the flow is async."""
+        ...
+
+    def start_run(self, flow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunHandle[Any]:
+        """Ask for a run of a flow that a worker carries out: the same one whenever this body is run again."""
         ...
 
     def value(self, name: str, make: Callable[[], Any]) -> Any:

@@ -8,10 +8,13 @@ OstinatoError
 │   ├── TargetError            a file, module or flow that cannot be found or loaded
 │   ├── SettingError           a setting with a value that does not fit
 │   ├── UnknownRunError        no run (or several) by that id
+│   ├── UnknownNameError       no deployment, project, pool, user or token of that name
+│   ├── AccessError            the server does not let you: no token, a wrong one, or one that may not do this
 │   └── RunStateError          the run is in a state that does not allow it
 ├── TaskError
 │   ├── TaskFailedError        a recorded failure whose own exception cannot be rebuilt
 │   ├── TaskTimeoutError       (also a TimeoutError) the task ran longer than its timeout
+│   ├── OutOfMemory            (also a MemoryError) it was ended because it took more memory than it may
 │   ├── TypeMismatchError      (also a TypeError) a value does not fit its annotation
 │   ├── UpstreamError          a task run did not run because of what it depends on
 │   └── ResultError            a result that cannot be stored or read again
@@ -22,7 +25,8 @@ OstinatoError
 └── StoreError
     ├── StaleEpochError        this process no longer holds the run; nothing was written
     ├── StoreUnavailableError  the database cannot be reached or written
-    └── SchemaError            the database is older, newer or not ours
+    ├── SchemaError            the database is older, newer or not ours
+    └── ProtocolError          server and client speak different versions
 ```
 
 A message says what was expected, what was found and what to do next.
@@ -69,6 +73,14 @@ class UnknownRunError(UsageError):
     """No run, or more than one, answers to that id."""
 
 
+class UnknownNameError(UsageError):
+    """No deployment, project, pool, user or token has that name."""
+
+
+class AccessError(UsageError):
+    """The server does not let you do that: there is no token, it is a wrong one, or it may not do this."""
+
+
 class RunStateError(UsageError):
     """The run is in a state that does not allow what was asked."""
 
@@ -83,6 +95,10 @@ class TaskFailedError(TaskError):
 
 class TaskTimeoutError(TaskError, TimeoutError):
     """The task ran longer than its timeout."""
+
+
+class OutOfMemory(TaskError, MemoryError):  # noqa: N818  # reads as in Retry(on=OutOfMemory)
+    """A task or a run was ended because it took more memory than its `Resources` allow."""
 
 
 class TypeMismatchError(TaskError, TypeError):
@@ -127,6 +143,10 @@ class StoreUnavailableError(StoreError):
 
 class SchemaError(StoreError):
     """The database is older or newer than this version, or not Ostinato's."""
+
+
+class ProtocolError(StoreError):
+    """Server and client speak different versions of the protocol; the message says which is the older."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -94,6 +94,12 @@ class LeaseLost(Stop):
     reason = "lost"
 
 
+class Suspended(Stop):
+    """The run gives up its process: it waits for nothing but other runs or later times, and comes back then."""
+
+    reason = "suspended"
+
+
 class Place(msgspec.Struct, frozen=True, array_like=True):
     """One line of a traceback."""
 

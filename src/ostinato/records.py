@@ -19,7 +19,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     kind: str
-    """``script``, ``cli`` or ``worker``."""
+    """``script``, ``cli``, ``worker`` or ``server``."""
     host: str
     """The machine, its boot and its process namespace: within one, a process id means one process."""
     pid: int
@@ -29,6 +29,16 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int
     expires_at: int
     """When its lease ends, by the store's clock, unless it is renewed."""
+    pools: list[str] = []
+    """The work pools it serves; none for a process that only carries out runs of its own."""
+    slots: int = 0
+    """How many runs it carries out at once."""
+    resources: str = "{}"
+    """What it has to give in all, as JSON: ``{"cpu": 8, "memory": 34359738368, "gpu": 1, "licence": 2}``."""
+    roots: list[str] = []
+    """The project folders it has on its machine; a run whose target lies in one of them can be taken up there."""
+    draining: bool = False
+    """It takes no new runs and ends when those it has are done."""
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -69,6 +79,26 @@ class Run(msgspec.Struct, kw_only=True):
     result: bytes | None = None
     error: str | None = None
     """A failure as JSON: an `ostinato.outcomes.Failure`."""
+    kind: str = "flow"
+    """``flow``, or ``task``: one task that a flow has sent to another pool; `target` then ends in the task's key."""
+    deployment: str | None = None
+    """The name of the deployment it was started from."""
+    pool: str | None = None
+    """The work pool whose workers may take it; None for a run that only the process that made it carries out."""
+    queue: str = "default"
+    """The queue of the pool."""
+    priority: int = 0
+    """Among the runs of its queue; the higher, the sooner. -499 to 499."""
+    resources: str | None = None
+    """What it needs, as JSON like `Worker.resources`."""
+    bundle: str | None = None
+    """The hash of the source that it runs with; None where the worker's own files are meant."""
+    created_by: str | None = None
+    """Who asked for it: ``user:ada``, ``token:ci``, ``run:<id>``; None for whoever has the database itself."""
+    commits: int = 0
+    """How many numbered commits of this epoch are written: one that is repeated is answered, not written again."""
+    awaited: bool = False
+    """Some run has given up its process until this one ends."""
 
 
 # Rows are never part of a cycle, and there may be a million of them: the garbage collector need not look (gc=False).
@@ -115,6 +145,8 @@ class TaskRun(msgspec.Struct, kw_only=True, gc=False):
     critical: bool = True
     orphaned: bool = False
     """The last pass of the body did not reach it."""
+    due_at: int | None = None
+    """When its next attempt is due, while it waits for that; a pass that finds it again waits for the rest."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -202,6 +234,40 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires_at: int | None = None
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something that a run waits for without a process. `run_id` and `n` are the key of the row."""
+
+    run_id: str
+    n: int
+    kind: str
+    """``start`` (a run that is to begin later), ``timer`` or ``run`` (another run's end)."""
+    key: str | None = None
+    """What it waits for: the id of the other run."""
+    seq: int | None = None
+    """The task run that waits; None for the body, or the run itself."""
+    due_at: int | None = None
+    """When it is over by itself."""
+    created_at: int
+
+
+class Suspension(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A run gives up its process and comes back when what it waits for has happened.
+
+    It is queued again when a timer is due, or when all runs that it waits for have ended. What has
+    happened already when the suspension is committed counts: no wake-up is lost.
+
+    With no waits at all the run stays in its worker's hands and only shows the state: a delay that is waited for
+    in the process. That worker may then `reopen` it.
+    """
+
+    state: State
+    """``waiting``, or ``retrying`` for the delay before a new attempt of the run itself."""
+    reason: str | None = None
+    waits: Sequence[Wait]
+    attempt: bool = False
+    """Whether what comes then is a new attempt of the run."""
+
+
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a run ended."""
 
@@ -226,6 +292,8 @@ class Commit(msgspec.Struct, kw_only=True, gc=False):
     orphans: Sequence[int] = ()
     """The `seq` of task runs that the last pass did not reach."""
     end: RunEnd | None = None
+    suspend: Suspension | None = None
+    """Instead of an end: the run goes on later, in another process."""
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +314,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     target: str | None = None
     parent_run_id: str | None = None
+    deployment: str | None = None
+    pool: str | None = None
     top_level: bool = False
     """Leave child runs out."""
     created_since: int | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ostinato.errors import DefinitionError
+from ostinato.errors import DefinitionError, OutOfMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Matcher = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 _MAX_TIMES = 10_000
+_MOST_MEMORY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +32,19 @@ class Retry:
         jitter: The share of chance in the delay, 0 to 1.
         on: Which failures are retried: exception types, or a predicate that takes the exception.
         max_delay: The longest delay, in seconds (or a `timedelta`).
+        memory: How many times the memory the next attempt asks for after one that ran out of it (`OutOfMemory`).
 
     Raises:
         DefinitionError: If a value makes no sense.
     """
 
-    times: int
+    times: int = 1
     delay: float | timedelta = 0.0
     backoff: float = 1.0
     jitter: float = 0.0
     on: Matcher = Exception
     max_delay: float | timedelta | None = None
+    memory: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -50,6 +53,7 @@ class Retry:
         self._check(self.backoff >= 1, "backoff", "1 or more")
         self._check(0 <= self.jitter <= 1, "jitter", "0 to 1")
         self._check(self.max_delay is None or _seconds(self.max_delay) >= 0, "max_delay", "seconds, 0 or more")
+        self._check(isinstance(self.memory, (int, float)) and 1 <= self.memory <= _MOST_MEMORY, "memory", "1 to 100")
         types = self.on if isinstance(self.on, tuple) else (self.on,)
         fits = all(isinstance(t, type) and issubclass(t, BaseException) for t in types) if types else False
         predicate = callable(self.on) and not isinstance(self.on, type)
@@ -65,6 +69,13 @@ class Retry:
         if isinstance(self.on, (type, tuple)):
             return isinstance(error, self.on)
         return bool(self.on(error))
+
+    @property
+    def on_out_of_memory(self) -> dict[str, float] | None:
+        """How often an attempt that ran out of memory is tried again, with how many times the memory; None: never."""
+        if not self.times or not self.matches(OutOfMemory()):
+            return None
+        return {"times": self.times, "memory": float(self.memory)}
 
     def delay_after(self, failures: int, error: BaseException, chance: float) -> float | None:
         """Say how long to wait after a failure, or None to give up.

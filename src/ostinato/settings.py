@@ -19,6 +19,9 @@ from ostinato.errors import SettingError, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_PROJECT = "project"
+"""The one table inside ``[tool.ostinato]``: it says what the folder's project is, see `ostinato.authoring.project`."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -30,12 +33,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of everything that is kept where nothing else is said."""
     database: str = ""
     """The database's URL: ``sqlite:///path`` or ``postgresql://…``; by default a SQLite file in the home."""
+    api: str = ""
+    """The URL of a server, ``http://127.0.0.1:4600``: runs are then kept there, not in a database of one's own."""
+    token: str = ""
+    """What is shown to the server."""
     results: str = ""
     """The URL of the result store: a folder, ``s3://…``, ``gs://…``; by default a folder in the home."""
     durability: Literal["durable", "crash-safe"] = "durable"
     """What an acknowledged result survives: power loss, or only the death of the process."""
     lease: Positive = 8.0
     """Seconds after which a process that was not heard of no longer holds its runs."""
+    max_recoveries: Annotated[int, msgspec.Meta(ge=0)] = 3
+    """How often in a row, without progress, a run whose process was lost is begun again by itself."""
+    suspend_after: Positive = 5.0
+    """Seconds of waiting for nothing but other runs or later times, after which a run gives up its process."""
     slots: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How many task runs execute at once in a run; 0 for the executor's own choice."""
     executor: str = "threads"
@@ -62,9 +73,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.database or f"sqlite:///{self.home_path / 'ostinato.db'}"
 
     @property
+    def store_url(self) -> str:
+        """Where runs are kept: the server if one is named, else the database."""
+        return self.api.rstrip("/") or self.database_url
+
+    @property
     def results_url(self) -> str:
-        """The result store's URL, the default filled in."""
-        return self.results or str(self.home_path / "results")
+        """The result store's URL, the default filled in: the server's own, if one is named."""
+        if self.results:
+            return self.results
+        return f"{self.api.rstrip('/')}/api/blobs" if self.api else str(self.home_path / "results")
 
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
@@ -89,7 +107,8 @@ def read_settings(
     for found in (_from_project(folder or Path.cwd()), _from_environment(environment)):
         for name, (value, origin) in found.items():
             if name not in origins:
-                message = f"{origin} is no setting of Ostinato.{nearest(name, origins)} See `ostinato config show`."
+                hint = nearest(name, [*origins, _PROJECT])
+                message = f"{origin} is no setting of Ostinato.{hint} See `ostinato config show`."
                 raise SettingError(message)
             values[name], origins[name] = value, origin
     settings = Settings()
@@ -132,4 +151,8 @@ def _read_project(path: Path, changed: int) -> dict[str, tuple[Any, str]]:  # no
     except (OSError, tomllib.TOMLDecodeError) as error:
         message = f"{path} cannot be read as TOML: {error}."
         raise SettingError(message) from None
-    return {name.replace("-", "_"): (value, f"[tool.ostinato] {name} in {path}") for name, value in table.items()}
+    return {
+        name.replace("-", "_"): (value, f"[tool.ostinato] {name} in {path}")
+        for name, value in table.items()
+        if name != _PROJECT
+    }

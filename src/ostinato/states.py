@@ -2,9 +2,9 @@
 
 ```
 scheduled ─► queued ─► running ─► succeeded | failed | crashed | cancelled | skipped
-                         ▲ │
-                         │ ▼
-                  waiting | retrying
+               ▲         ▲ │
+               │         │ ▼
+               └──── waiting | retrying
 ```
 
 Runs and task runs share the one closed list. *Why* something is in a state is a reason, a field of
@@ -52,8 +52,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.SCHEDULED: frozenset({State.QUEUED, State.RUNNING, State.CANCELLED, State.SKIPPED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.SKIPPED}),
     State.RUNNING: _ENDS | {State.WAITING, State.RETRYING},
-    State.WAITING: _ENDS | {State.RUNNING},
-    State.RETRYING: _ENDS | {State.RUNNING},
+    State.WAITING: _ENDS | {State.RUNNING, State.QUEUED},
+    State.RETRYING: _ENDS | {State.RUNNING, State.QUEUED},
     **{state: frozenset[State]() for state in TERMINAL},
 }
 """What may follow what within one epoch."""

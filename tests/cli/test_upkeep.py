@@ -133,7 +133,7 @@ def test_db_prune_forgets_old_runs_but_not_interrupted_ones(cli):
     assert cli("db", "prune", "--json").data["runs"] == 0
     assert cli("db", "prune", "--older-than", "0s", "--json").data["runs"] == 1
     assert cli("db", "prune", "--older-than", "0s", "--interrupted", "--json").data["runs"] == 1
-    assert "is no age" in cli("db", "prune", "--older-than", "soon").err
+    assert "is no span of time" in cli("db", "prune", "--older-than", "soon").err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from ostinato.clock import SECOND
 from ostinato.engine.lifecycle import Acquire, Execute, Hit, Lookup, Pause, Release, Result, Save, live
 from ostinato.engine.memo import attempt_of
 from ostinato.engine.rules import WHEN, Rules
@@ -96,7 +97,7 @@ def test_a_retry_is_saved_then_waited_for_then_run_with_the_next_number():
         ok(), None,
     )  # fmt: skip
     assert kinds(commands) == ["Execute", "Save", "Pause", "Execute", "Save", "Pause", "Execute", "Save"]
-    assert [command.seconds for command in commands if isinstance(command, Pause)] == [15.0, 30.0]
+    assert [command.due_at - 120 for command in commands if isinstance(command, Pause)] == [15 * SECOND, 30 * SECOND]
     assert [command.row.attempt for command in commands if isinstance(command, Execute)] == [1, 2, 3]
     waiting = commands[1]
     assert (waiting.row.state, waiting.row.failures, waiting.settled) == (State.RETRYING, 1, None)
@@ -123,7 +124,9 @@ def test_failures_of_former_passes_count():
 def test_a_snooze_waits_and_counts_no_failure():
     commands, settled = play(live(a_row(), Rules()), ok(Snooze(7)), None, None, ok(2), None)
     assert kinds(commands) == ["Execute", "Save", "Pause", "Execute", "Save"]
-    assert (commands[1].row.state, commands[1].row.reason, commands[2].seconds) == (State.WAITING, "snoozed", 7)
+    assert (commands[1].row.state, commands[1].row.reason, commands[2].due_at) == (
+        State.WAITING, "snoozed", 120 + 7 * SECOND,
+    )  # fmt: skip
     assert [a.state for a in commands[1].entries.attempts] == [State.SUCCEEDED]
     assert (commands[-1].row.failures, commands[-1].row.attempt, settled.value) == (0, 2, 2)
 

@@ -80,7 +80,8 @@ def test_orphans_are_the_runs_own_and_told_once():
     ],
 )
 def test_a_row_goes_on_with_the_number_after_the_last_attempt(found, attempt, keeps):
-    row, old = a_row(9, state=State.RUNNING), a_row(0, failures=3, clears=2, child_run_id="c", **found)
+    row = a_row(9, state=State.RUNNING, kind="flow")
+    old = a_row(0, kind="flow", failures=3, clears=2, child_run_id="c", **found)
     kept = succeed_to(row, old)
     assert (row.seq, row.attempt, row.failures, row.clears, row.child_run_id) == (0, attempt, 3, 2, "c")
     assert (kept is not None) is keeps

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ostinato.ids import new_id
 from ostinato.records import Attempt, CacheEntry, Commit, Event, LogBatch, Run, RunEnd, TaskRun, Worker
 from ostinato.states import State
+from ostinato.work import Deployed, Offer, Project
 
 if TYPE_CHECKING:
     from ostinato.store.store import Store
 
 
-def a_worker(store: Store, worker_id: str = "w1") -> str:
+def a_worker(store: Store, worker_id: str = "w1", **fields: Any) -> str:
     """Register a worker and return its id."""
     store.register(
         Worker(
@@ -24,6 +25,7 @@ def a_worker(store: Store, worker_id: str = "w1") -> str:
             version="0",
             started_at=store.now(),
             expires_at=0,
+            **fields,
         )
     )
     return worker_id
@@ -108,3 +110,32 @@ def contents(store: Store, run: Run) -> tuple[object, ...]:
         store.list_events(run.id),
         store.info().counts,
     )
+
+
+def queued(store: Store, **fields: Any) -> Run:
+    """Store a run that waits in a pool."""
+    return store.create(new_run(store, **({"pool": "default"} | fields)))
+
+
+def claim(
+    store: Store, worker_id: str = "w1", slots: int = 1, pools: tuple[str, ...] = ("default",), **free: float
+) -> list[Run]:
+    """Claim runs for a worker, registered if it is not."""
+    if worker_id not in {worker.id for worker in store.list_workers()}:
+        a_worker(store, worker_id)
+    return [each.run for each in store.claim(worker_id, Offer(pools=list(pools), slots=slots, resources=free))]
+
+
+def a_deployed(name: str = "d", **fields: Any) -> Deployed:
+    """Make a deployment."""
+    return Deployed(**({"name": name, "flow": name, "project": "p", "target": f"f.py:{name}"} | fields))
+
+
+def a_project(name: str = "p", **fields: Any) -> Project:
+    """Make a project."""
+    return Project(**({"name": name, "root": "/p", "host": "box"} | fields))
+
+
+def kinds(store: Store, run: Run) -> list[str]:
+    """Return the kinds of a run's events, in order."""
+    return [each.event.kind for each in store.list_events(run.id)]

@@ -1,17 +1,23 @@
-"""Every store test runs on SQLite and on PostgreSQL, with a clock that is moved by hand."""
+"""Every store test runs on SQLite, on PostgreSQL and over HTTP, with a clock that is moved by hand.
+
+Over HTTP means a real server in a thread, around a SQLite store with the test's clock. A test that looks into the
+database itself asks for the fixture `not_over_http`.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from tests.network import ServerThread
 from tests.postgres import postgres_server, postgres_template, postgres_url  # noqa: F401
 
 from ostinato.clock import ManualClock
 from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ostinato.clock import Clock
@@ -32,21 +38,61 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a fresh database."""
-    if request.param == "postgres":
+@pytest.fixture(params=["sqlite", "postgres", "http"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store."""
+    return str(request.param)
+
+
+@pytest.fixture
+def not_over_http(kind: str) -> None:
+    """Leave a test out that looks into the database itself."""
+    if kind == "http":
+        pytest.skip("looks into the database itself")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Start servers on one SQLite file, one for each way to open it; returns its address."""
+    path = f"sqlite:///{tmp_path}/home/ostinato.db"
+    with ExitStack() as running:
+        known: dict[tuple[object, ...], ServerThread] = {}
+
+        def start(*, clock: Clock | None = None, durability: str = "crash-safe", lease: float = 8.0) -> str:
+            key = (id(clock), durability, lease)
+            if key not in known:
+                known[key] = running.enter_context(
+                    ServerThread(
+                        lambda: open_store(path, clock=clock, durability=durability, lease=lease), tmp_path / "results"
+                    )
+                )
+            return known[key].url
+
+        yield start
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a fresh database, or of a server on one."""
+    if kind == "postgres":
         return str(request.getfixturevalue("postgres_url"))
+    if kind == "http":
+        return str(request.getfixturevalue("serve")(lease=600))
     return f"sqlite:///{tmp_path}/home/ostinato.db"
 
 
 @pytest.fixture
-def opener(url: str) -> Iterator[Opener]:
+def opener(kind: str, request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Open stores on the test's database."""
     stores: list[Store] = []
+    serve = request.getfixturevalue("serve") if kind == "http" else None
 
     def opened(*, clock: Clock | None = None, durability: str = "crash-safe", lease: float = 8.0) -> Store:
-        stores.append(open_store(url, clock=clock, durability=durability, lease=lease))
+        if serve is not None:
+            address = serve(clock=clock, durability=durability, lease=lease)
+        else:
+            address = request.getfixturevalue("url")
+        stores.append(open_store(address, clock=clock, durability=durability, lease=lease))
         return stores[-1]
 
     yield opened

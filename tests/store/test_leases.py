@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.store.builders import a_run, a_task_run, a_worker, contents, ended
 
 from ostinato.clock import SECOND, ManualClock
@@ -78,6 +79,7 @@ def test_sweep_marks_the_runs_of_a_dead_worker(store: Store, clock: ManualClock)
     assert store.sweep() == []
 
 
+@pytest.mark.usefixtures("not_over_http")
 def test_worker_that_renews_between_the_look_and_the_burial_is_spared(store: SqlStore, clock: ManualClock) -> None:
     run = a_run(store)
     assert store._write(lambda tx: sweeping.bury(tx, "w1", forced=False)) == []

@@ -57,14 +57,16 @@ def test_database_without_tables_asks_for_an_upgrade(postgres_server: PostgresSe
     with pytest.raises(SchemaError, match="ostinato db upgrade"):
         open_store(url)
     assert migrate.current(url) is None
-    assert migrate.upgrade(url) == (None, "0001")
-    assert migrate.upgrade(url) == ("0001", "0001")
+    assert migrate.upgrade(url) == (None, "0002")
+    assert migrate.upgrade(url) == ("0002", "0002")
     open_store(url).close()
     postgres_server.drop_database(name)
 
 
 def test_database_of_another_program_or_a_newer_version_is_refused(postgres_url: str, raw: psycopg.Connection) -> None:
     raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    open_store(postgres_url).close()
+    raw.execute("UPDATE fits_from SET revision = '9998'")
     with pytest.raises(SchemaError, match="newer Ostinato"):
         open_store(postgres_url)
     raw.execute("DROP TABLE task_run")
@@ -227,7 +229,7 @@ def test_event_that_commits_late_is_not_passed_over(
 
 def test_commit_takes_the_gate_before_the_numbers_of_its_events(store: PostgresStore, raw: psycopg.Connection) -> None:
     run = a_run(store)
-    statement, values = postgres._compose(run.id, 1, Commit(events=[an_event(run)]), has_clock=True)
+    statement, values = postgres._compose(run.id, 1, Commit(events=[an_event(run)]), None, has_clock=True)
     with store._link._connection() as connection:
         connection.execute("BEGIN")
         connection.execute(statement, values | {"now": store.now()})

@@ -8,6 +8,7 @@ from tests.store.builders import a_log, a_run, a_task_run, an_attempt, an_event,
 
 from ostinato.records import Commit, Run, RunFilter
 from ostinato.states import State
+from ostinato.store.revisions import HEAD
 
 if TYPE_CHECKING:
     from ostinato.clock import ManualClock
@@ -190,7 +191,7 @@ def test_info_says_what_the_database_is(store: Store) -> None:
     store.commit(run.id, 1, Commit(task_runs=[a_task_run(run)]))
     info = store.info()
     assert info.dialect in ("sqlite", "postgresql")
-    assert info.revision == info.head == "0001"
+    assert info.revision == info.head == HEAD
     assert info.durability == "crash-safe"
     assert info.size > 10_000
     assert info.version[0].isdigit()

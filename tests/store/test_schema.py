@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from ostinato.access import Role
 from ostinato.states import TERMINAL, State
-from ostinato.store import migrate, revisions, schema, statements
+from ostinato.store import migrate, rendering, revisions, schema, statements
 from ostinato.store.rows import TABLES, cleaned, columns, kinds, to_record, to_row
 from ostinato.store.sqlite import SqliteStore
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["sqlite", "postgres"])
 def test_rendered_schema_is_up_to_date(name: str) -> None:
-    committed = (migrate.HERE / f"schema.{name}.sql").read_text(encoding="utf-8")
-    assert committed == migrate.render(name), "run `python -m ostinato.store.migrate`"  # type: ignore[arg-type]
+    committed = (rendering.HERE / f"schema.{name}.sql").read_text(encoding="utf-8")
+    assert committed == rendering.render(name), "run `python -m ostinato.store.migrate`"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -45,7 +46,9 @@ def test_column_is_nullable_where_its_field_may_be_none(table: str) -> None:
 
 
 def test_heads_of_the_migrations_and_of_the_store_are_the_same() -> None:
-    assert migrate.head() == revisions.HEAD == revisions.REVISIONS[-1]
+    versions = sorted(path.name[:4] for path in (rendering.HERE / "migrations" / "versions").glob("[0-9]*.py"))
+    assert versions == list(revisions.HISTORY.revisions)
+    assert versions[-1] == revisions.HEAD
 
 
 def sqlite_schema(path: Path) -> tuple[dict[str, str], int]:
@@ -81,7 +84,7 @@ def test_postgres_database_is_the_same_whether_made_at_once_or_by_migrations(
 ) -> None:
     name = postgres_server.new_database()
     with psycopg.connect(postgres_server.url(name), autocommit=True) as made, psycopg.connect(postgres_url) as migrated:
-        made.execute((migrate.HERE / "schema.postgres.sql").read_text())  # type: ignore[call-overload]
+        made.execute((rendering.HERE / "schema.postgres.sql").read_text())  # type: ignore[call-overload]
         expected = made.execute(POSTGRES_SCHEMA).fetchall()
         assert expected == migrated.execute(POSTGRES_SCHEMA).fetchall()
         assert made.execute("SELECT * FROM alembic_version").fetchall() == [(revisions.HEAD,)]
@@ -120,6 +123,18 @@ PLANS = {
         "run_open",
     ),
     "what a worker holds": (statements.HELD_BY, {"id": "x"}, "run_worker"),
+    "tickets to claim": (
+        statements.LOCK_TICKETS,
+        {"pool": "p", "priority": 0, "after": 0, "limit": 1},
+        "ticket_order",
+    ),
+    "who waits for a run": (statements.WAITERS, {"ids": "[]"}, "wait_key"),
+    "what is due": (statements.WAITS_DUE, {"now": 1, "limit": 1}, "wait_due"),
+    "runs of a deployment": (
+        "SELECT id FROM run WHERE deployment = :name ORDER BY created_at DESC, id DESC",
+        {"name": "d"},
+        "run_deployment",
+    ),
     "run by key": (statements.RUN_BY_KEY, {"flow": "f", "key": "k"}, "run_key"),
     "events of a run": (statements.EVENTS_OF, {"run_id": "x", "after": 0, "limit": 1}, "event_run"),
     "ended runs": (statements.ENDED, {"before": 1, "after_at": 0, "after_id": "", "limit": 1}, "run_finished"),
@@ -156,10 +171,10 @@ def test_statements_are_translated_for_each_driver() -> None:
 @pytest.mark.parametrize("table", TABLES)
 def test_record_becomes_a_row_and_the_same_record_again(table: str) -> None:
     record = TABLES[table]
-    samples = {str: "a", int: 7, bool: True, bytes: b"\x00", list: ["x", "y"], State: State.WAITING}
+    samples = {str: "a", int: 7, bool: True, bytes: b"\x00", list: ["x", "y"], State: State.WAITING, Role: Role.ADMIN}
     full = record(**{name: samples[kind] for name, kind in kinds(record).items()})
     row = to_row(record)(full)
-    assert {type(cell) for cell in row} <= {str, int, bytes}
+    assert {type(cell) for cell in row} <= {str, int, bool, bytes}
     assert to_record(record)(row) == full
 
 

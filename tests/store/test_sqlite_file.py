@@ -21,6 +21,7 @@ from ostinato.errors import SchemaError, StoreError, StoreUnavailableError
 from ostinato.records import Commit
 from ostinato.store import sqlite as sqlite_store
 from ostinato.store.filelock import FileLock
+from ostinato.store.revisions import HEAD
 from ostinato.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -148,8 +149,9 @@ def test_truncated_database_is_said_to_be_so(made: Path) -> None:
         SqliteStore(made).list_workers()
 
 
-def revised(path: Path, revision: str | None) -> None:
+def revised(path: Path, revision: str | None, fits_from: str = "0001") -> None:
     db = sqlite3.connect(path)
+    db.execute("UPDATE fits_from SET revision = ?", (fits_from,))
     db.execute("DELETE FROM alembic_version")
     if revision is not None:
         db.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
@@ -158,14 +160,18 @@ def revised(path: Path, revision: str | None) -> None:
 
 
 def test_newer_database_asks_for_a_newer_ostinato(made: Path) -> None:
-    revised(made, "9999")
+    revised(made, "9999", fits_from="9998")
     with pytest.raises(SchemaError, match=r"newer Ostinato.*9999.*Upgrade this installation"):
         SqliteStore(made)
 
 
-def test_older_database_asks_for_an_upgrade(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostinato.store.revisions.REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr("ostinato.store.revisions.HEAD", "0002")
+def test_newer_database_that_fits_this_version_is_opened(made: Path) -> None:
+    revised(made, "9999", fits_from=HEAD)
+    SqliteStore(made).close()
+
+
+def test_older_database_asks_for_an_upgrade(made: Path) -> None:
+    revised(made, "0001")
     with pytest.raises(SchemaError, match=r"0001.*needs 0002.*ostinato db upgrade"):
         SqliteStore(made)
     revised(made, None)
@@ -179,7 +185,7 @@ def test_creation_that_was_interrupted_is_begun_again(path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.close()
     store = SqliteStore(path)
-    assert store.info().revision == "0001"
+    assert store.info().revision == HEAD
     store.close()
 
 

@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, overload
 
+from ostinato.authoring.placing import pool_of, queue_of, resources_of
 from ostinato.authoring.signature import P, R, Signature, T_co
 from ostinato.authoring.spec import Spec, spec_of
 from ostinato.authoring.task import KEEP, Keep, _function, seconds_of, tags_of
 from ostinato.context import Executor, find_frame
-from ostinato.errors import DefinitionError, ParameterError, nearest
+from ostinato.errors import DefinitionError, ParameterError, UsageError, nearest
 from ostinato.hooks import Hooks
 from ostinato.limits import Limit, to_limits
 from ostinato.retry import Retry, to_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import timedelta
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from ostinato.handle import RunHandle
+    from ostinato.resources import Resources
+
+
+LOADING: Final[ContextVar[bool]] = ContextVar("ostinato_loading", default=False)
+"""Set while a file is loaded to see what it defines (`ostinato.authoring.load`): that runs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +43,45 @@ class FlowOptions:
     timeout: float | None = None
     executor: str | Executor | None = None
     limits: tuple[Limit, ...] = ()
+    resources: Resources | None = None
+    pool: str | None = None
+    queue: str | None = None
+    code: Literal["latest", "pinned"] = "latest"
+    cold: bool = False
     strict: bool = False
     types: Literal["on", "off"] = "on"
     hooks: Hooks = Hooks()  # noqa: RUF009  # it is frozen
     tags: tuple[str, ...] = ()
     resume: bool = False
     key: str | None = None
+    deployment: str | None = None
+    priority: int | None = None
+    start_at: datetime | timedelta | None = None
+
+
+class Start:
+    """Gives a flow its `start`; what an ``async def`` returns is seen through."""
+
+    @overload
+    def __get__(self, flow: Flow[P, Coroutine[Any, Any, R]], owner: object) -> Signature[P, RunHandle[R]]: ...
+    @overload
+    def __get__(self, flow: Flow[P, R], owner: object) -> Signature[P, RunHandle[R]]: ...
+    def __get__(self, flow: Any, owner: object) -> Any:
+        """Bind to the flow."""
+        return self if flow is None else flow._start  # noqa: SLF001  # one class in two parts
 
 
 class Flow(Signature[P, T_co]):
-    """A function whose calls are runs."""
+    """A function whose calls are runs.
+
+    Call it to run it here, in a run as a child run of that. ``start(...)`` asks for a run that a worker carries out,
+    and returns a `RunHandle`; what that run is to have besides its parameters is said by `with_options`. In a flow's
+    body the run that is started is a child run: the same one whenever the body is run again, and cancelled with it.
+    """
 
     __slots__ = ("__dict__", "__weakref__", "_fn", "options", "spec")
+
+    start = Start()
 
     def __init__(self, fn: Callable[P, T_co], options: FlowOptions, spec: Spec | None = None) -> None:
         self._fn = fn
@@ -80,12 +116,25 @@ class Flow(Signature[P, T_co]):
             """Run it: as a child run inside a run, else here and now."""
             frame = find_frame()
             if frame is None:
+                if LOADING.get():
+                    raise UsageError(_called_on_import(self))
                 from ostinato.runtime.start import run_here  # the one lazy door
 
                 return run_here(self, args, kwargs)
             if frame.runtime is None:
                 return self._fn(*args, **kwargs)
             return frame.runtime.call_flow(self, args, kwargs)
+
+    def _start(self, /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
+        frame = find_frame()
+        if frame is None:
+            from ostinato.runtime.start import start_elsewhere  # the one lazy door
+
+            return start_elsewhere(self, args, kwargs)
+        if frame.runtime is None:
+            message = f"{self.name}.start(...) was called in a task that runs in another process: nothing starts there."
+            raise UsageError(message)
+        return frame.runtime.start_run(self, args, kwargs)
 
     def validate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Check and convert parameters by their annotations, with pydantic.
@@ -131,12 +180,20 @@ class Flow(Signature[P, T_co]):
         timeout: float | timedelta | Keep | None = KEEP,
         executor: str | Executor | Keep | None = KEEP,
         limits: Limit | list[Limit] | Keep | None = KEEP,
+        resources: Resources | Keep | None = KEEP,
+        pool: str | Keep | None = KEEP,
+        queue: str | Keep | None = KEEP,
+        code: Literal["latest", "pinned"] | Keep = KEEP,
+        cold: bool | Keep = KEEP,
         strict: bool | Keep = KEEP,
         types: Literal["on", "off"] | Keep = KEEP,
         hooks: Hooks | Keep = KEEP,
         tags: Iterable[str] | Keep = KEEP,
         resume: bool | Keep = KEEP,
         key: str | Keep | None = KEEP,
+        deployment: str | Keep | None = KEEP,
+        priority: int | Keep | None = KEEP,
+        start_at: datetime | timedelta | Keep | None = KEEP,
     ) -> Self:
         """Make a flow with other options.
 
@@ -146,12 +203,20 @@ class Flow(Signature[P, T_co]):
             timeout: Seconds after which a run is stopped and has failed.
             executor: Where its task runs execute: ``threads``, ``processes``, ``inline`` or an `Executor`.
             limits: Concurrency limits that its runs pass.
+            resources: What a run of it takes of the machine: workers pack by it.
+            pool: The work pool whose workers run it once it is deployed.
+            queue: The queue in that pool.
+            code: ``pinned`` lets a run go on with the source that it began with, ``latest`` with the newest.
+            cold: Whether each run gets a fresh process instead of a warm one that has imported the project.
             strict: Whether reaching other calls with unchanged code, when run again, is an error.
             types: ``off`` to leave arguments and results unchecked.
             hooks: What to call when its runs change state.
             tags: Labels to find its runs by.
             resume: Go on with an interrupted run of the same parameters, if there is one.
             key: An idempotency key: a run of this flow that has it already is returned, not made again.
+            deployment: Which deployment `start` starts, ``flow/variant``; by default the one named like the flow.
+            priority: Of a run that is started, among those of its queue: -499 to 499, the higher the sooner.
+            start_at: When a run that is started begins: an aware instant, or a time from now.
 
         Raises:
             DefinitionError: If a value makes no sense.
@@ -172,15 +237,43 @@ class Flow(Signature[P, T_co]):
         return _rebuild, (self._fn, self.options)
 
 
+def _called_on_import(flow: Flow[Any, Any]) -> str:
+    return (
+        f"The flow {flow.name} is called while its file is imported, which would run it each time anybody looks at "
+        'the file. Put the call under if __name__ == "__main__":.'
+    )
+
+
 def _rebuild(fn: Any, options: FlowOptions) -> Flow[Any, Any]:
     return Flow(fn, options)
 
 
-def _types(value: Any) -> str:
-    if value not in {"on", "off"}:
-        message = f'types must be "on" or "off", got {value!r}.'
-        raise DefinitionError(message)
-    return str(value)
+def _one_of(option: str, *choices: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices:
+            expected = " or ".join(f'"{choice}"' for choice in choices)
+            message = f"{option} must be {expected}, got {value!r}."
+            raise DefinitionError(message)
+        return str(value)
+
+    return read
+
+
+_MOST_PRIORITY = 499
+
+
+def _priority(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_PRIORITY):
+        return value
+    message = f"priority must be a whole number, -{_MOST_PRIORITY} to {_MOST_PRIORITY}, got {value!r}."
+    raise DefinitionError(message)
+
+
+def _start_at(value: Any) -> datetime | timedelta | None:
+    if value is None or isinstance(value, timedelta) or (isinstance(value, datetime) and value.tzinfo is not None):
+        return value
+    message = f"start_at must be a datetime with a time zone, or a timedelta from now, got {value!r}."
+    raise DefinitionError(message)
 
 
 _READERS: dict[str, Any] = {
@@ -188,7 +281,13 @@ _READERS: dict[str, Any] = {
     "timeout": seconds_of,
     "limits": to_limits,
     "tags": tags_of,
-    "types": _types,
+    "types": _one_of("types", "on", "off"),
+    "resources": resources_of,
+    "pool": pool_of,
+    "queue": queue_of,
+    "code": _one_of("code", "latest", "pinned"),
+    "priority": _priority,
+    "start_at": _start_at,
 }
 
 
@@ -214,6 +313,11 @@ def flow(
     timeout: float | timedelta | None = None,
     executor: str | Executor | None = None,
     limits: Limit | list[Limit] | None = None,
+    resources: Resources | None = None,
+    pool: str | None = None,
+    queue: str | None = None,
+    code: Literal["latest", "pinned"] = "latest",
+    cold: bool = False,
     strict: bool = False,
     types: Literal["on", "off"] = "on",
     hooks: Hooks | None = None,
@@ -224,7 +328,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
 
     Args:
         fn: The function, sync or async.
-        **options: See `Flow.with_options`; all but `resume` and `key`, which belong to a call.
+        **options: See `Flow.with_options`; all but `resume`, `key`, `deployment`, `priority` and `start_at`, which
+            belong to a call.
 
     Raises:
         DefinitionError: If an option is unknown or its value makes no sense.
@@ -235,7 +340,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     return Flow(_function(fn, "flow"), checked)
 
 
-_NAMES = tuple(name for name in FlowOptions.__dataclass_fields__ if name not in {"resume", "key"})
+_OF_A_CALL = frozenset({"resume", "key", "deployment", "priority", "start_at"})
+_NAMES = tuple(name for name in FlowOptions.__dataclass_fields__ if name not in _OF_A_CALL)
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

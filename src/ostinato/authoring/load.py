@@ -7,22 +7,27 @@ as a part of that package. Either way the module is registered, so that what it 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
+import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ostinato.authoring.flow import Flow
+from ostinato.authoring.flow import LOADING, Flow
 from ostinato.authoring.task import Task
 from ostinato.engine.clearing import short_name
 from ostinato.errors import TargetError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
-_HERE = str(Path(__file__))
+_OURS = str(Path(__file__).parent.parent / "_")[:-1]
 _FORMS = "Expected file.py:flow, file.py or module:flow."
 _loaded: dict[str, Path] = {}
 """The file of each module that was loaded here, by the module's name."""
@@ -93,11 +98,44 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name], _loaded[name] = module, path
     try:
-        spec.loader.exec_module(module)
+        with _loading():
+            spec.loader.exec_module(module)
     except BaseException as error:
         forget(name)
         raise _unloadable(path, error) from error
     return module
+
+
+def put_project_first(root: str | Path) -> None:
+    """Let the modules of a project find each other from its folder, and from ``src`` in it, wherever they are."""
+    _put_first(*(folder for folder in (Path(root) / "src", Path(root)) if folder.is_dir()))
+
+
+def distrust_bytecode(root: str | Path) -> None:
+    """Let this process neither read nor write bytecode, of modules below a folder, that might be of an earlier save.
+
+    Python takes bytecode for fresh by the second of the source's last change and its size: a file that is saved twice
+    within one second, with a digit changed, would come as it was before. What was compiled after that second is safe.
+    """
+    prefix = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  # as loaders have it: text
+    loader = importlib.machinery.SourceFileLoader
+    known = loader.path_stats
+
+    def path_stats(self: Any, path: str) -> Any:
+        stats = known(self, path)
+        if path.startswith(prefix) and _compiled_at(path) < int(stats["mtime"]) + 1:
+            raise OSError  # what a loader takes for: no bytecode here
+        return stats
+
+    loader.path_stats = path_stats  # type: ignore[method-assign]
+
+
+def _compiled_at(path: str) -> float:
+    """Return when a module was compiled last; now, if it was not."""
+    try:
+        return Path(importlib.util.cache_from_source(path)).stat().st_mtime
+    except (OSError, NotImplementedError):
+        return time.time()
 
 
 def forget(name: str) -> None:
@@ -120,6 +158,15 @@ def tasks_of(module: ModuleType) -> dict[str, Task[Any, Any]]:
         for name, value in vars(module).items()
         if isinstance(value, Task) and value.fn.__module__ == module.__name__
     }
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    token = LOADING.set(True)
+    try:
+        yield
+    finally:
+        LOADING.reset(token)
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -156,7 +203,8 @@ def _load_module(name: str, folder: Path) -> ModuleType:
 
 def _import(name: str, shown: Path | str) -> ModuleType:
     try:
-        module = importlib.import_module(name)
+        with _loading():
+            module = importlib.import_module(name)
     except BaseException as error:
         raise _unloadable(shown, error) from error
     if isinstance(shown, Path):
@@ -273,7 +321,7 @@ def _unloadable(shown: Path | str, error: BaseException) -> BaseException:
         return TargetError(f"{shown} cannot be loaded, there is an error of syntax in {where}:\n{text}")
     report = traceback.TracebackException.from_exception(error)
     report.stack = traceback.StackSummary.from_list(
-        [frame for frame in report.stack if frame.filename != _HERE and not _is_import(frame.filename)]
+        [frame for frame in report.stack if not frame.filename.startswith(_OURS) and not _is_import(frame.filename)]
     )
     report.__cause__ = report.__context__ = None
     text = "".join(report.format()).rstrip()

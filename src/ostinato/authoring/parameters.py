@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -42,8 +43,9 @@ def validate(flow: str, spec: Spec, values: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
+@functools.lru_cache(maxsize=4096)
 def adapter(spec: Spec, name: str) -> TypeAdapter[Any]:
-    """Return what validates one parameter."""
+    """Return what validates one parameter; made once, since a process may run a flow hundreds of times a second."""
     kind = spec.signature.parameters[name].kind
     hint = spec.hints.get(name, Any)
     if kind.name == "VAR_POSITIONAL":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, overload
 
+from ostinato.authoring.placing import pool_of, resources_of
 from ostinato.authoring.signature import Mapped, P, R, Signature, T_co
 from ostinato.authoring.spec import Spec, spec_of
 from ostinato.caching import Cache
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ostinato.context import Runtime
     from ostinato.future import Future
+    from ostinato.resources import Resources
 
 
 class Keep:
@@ -48,7 +50,9 @@ class TaskOptions:
     timeout: float | None = None
     cache: Cache | None = None
     limits: tuple[Limit, ...] = ()
+    resources: Resources | None = None
     executor: str | Executor | None = None
+    pool: str | None = None
     when: str = "all_succeeded"
     critical: bool = True
     persist: bool = True
@@ -148,7 +152,9 @@ class Task(Signature[P, T_co]):
         timeout: float | timedelta | Keep | None = KEEP,
         cache: Cache | Keep | None = KEEP,
         limits: Limit | list[Limit] | Keep | None = KEEP,
+        resources: Resources | Keep | None = KEEP,
         executor: str | Executor | Keep | None = KEEP,
+        pool: str | Keep | None = KEEP,
         when: str | Keep = KEEP,
         critical: bool | Keep = KEEP,
         persist: bool | Keep = KEEP,
@@ -165,7 +171,9 @@ class Task(Signature[P, T_co]):
             timeout: Seconds after which an attempt is stopped and has failed.
             cache: Take the result of an earlier run where the key is the same.
             limits: Concurrency limits that its runs pass.
+            resources: What a run of it takes: workers pack by it.
             executor: Where it executes: ``threads``, ``processes``, ``inline`` or an `Executor`.
+            pool: The work pool whose workers run it, as a run of its own; None where the flow itself runs.
             when: The trigger rule: which ends of what it depends on let it run.
             critical: Whether its failure fails the run.
             persist: Whether its result is stored; if not, a resume runs it again.
@@ -246,6 +254,8 @@ _READERS: dict[str, Any] = {
     "timeout": seconds_of,
     "cache": cache_of,
     "limits": to_limits,
+    "resources": resources_of,
+    "pool": pool_of,
     "when": check_when,
     "tags": tags_of,
     "wait_for": _several,
@@ -274,7 +284,9 @@ def task(
     timeout: float | timedelta | None = None,
     cache: Cache | None = None,
     limits: Limit | list[Limit] | None = None,
+    resources: Resources | None = None,
     executor: str | Executor | None = None,
+    pool: str | None = None,
     when: str = "all_succeeded",
     critical: bool = True,
     persist: bool = True,

@@ -31,16 +31,87 @@ _USAGE: Final = 2
 EXAMPLES: Final = {
     "run": """run weather.py:weather -p 'cities=["Oslo", "Lima"]'""",
     "debug": "debug latest fetch --pdb",
-    "logs": "runs logs latest -f --level warning",
-    "rerun": "runs rerun latest --from 'fetch[3]'",
-    "fork": "runs fork latest --from report -p year=2014",
-    "mark": """runs mark latest 'fetch[3]' succeeded --value '{"rows": 0}'""",
-    "prune": "db prune --older-than 7d",
+    "runs logs": "runs logs latest -f --level warning",
+    "runs rerun": "runs rerun latest --from 'fetch[3]'",
+    "runs fork": "runs fork latest --from report -p year=2014",
+    "runs mark": """runs mark latest 'fetch[3]' succeeded --value '{"rows": 0}'""",
+    "db prune": "db prune --older-than 7d",
+    "dev": "dev flows/ --slots 4",
+    "start": """start weather -p 'cities=["Oslo", "Lima"]' --watch""",
+    "runs why": "runs why latest 'fetch[3]'",
+    "worker": "worker --pool gpu --slots 2 --resource gpu=1 --resource memory=16GiB",
+    "pools create": "pools create nightly slow --priority -10",
+    "events tail": "events tail -f --kind run.failed",
+    "users create": "users create ada --role admin",
+    "tokens create": "tokens create workers --role worker --pool gpu --expires 90d",
 }
 
+_GROUPS: Final = {
+    "deployments": (
+        "Look after what is deployed.",
+        {
+            "list": ("deployments:list_deployments", "List what can be started from outside."),
+            "show": ("deployments:show", "Show a deployment, its parameters and what it needs."),
+            "pause": ("deployments:pause", "Keep its runs in the queue."),
+            "resume": ("deployments:resume", "Let its runs go."),
+            "remove": ("deployments:remove", "Remove a project with all its deployments."),
+        },
+    ),
+    "workers": (
+        "Look after the workers.",
+        {
+            "list": ("workers:list_workers", "List the workers and how busy they are."),
+            "drain": ("workers:drain", "Have a worker take no more runs and end."),
+        },
+    ),
+    "pools": (
+        "Look after work pools and their queues.",
+        {
+            "list": ("pools:list_pools", "List work pools, their queues, and what waits."),
+            "create": ("pools:create", "Declare a work pool or a queue, or change one."),
+            "pause": ("pools:pause", "Keep the runs of a pool or a queue back."),
+            "resume": ("pools:resume", "Let the runs of a pool or a queue go."),
+            "remove": ("pools:remove", "Forget what was declared of a pool."),
+        },
+    ),
+    "events": ("See what happens.", {"tail": ("events:tail", "Show the last events, and those to come.")}),
+    "users": (
+        "Look after the users of a server.",
+        {
+            "create": ("users:create", "Add a user, with a token that is shown once."),
+            "list": ("users:list_users", "List the users."),
+            "disable": ("users:disable", "Let none of a user's tokens hold."),
+            "enable": ("users:enable", "Let them hold again."),
+        },
+    ),
+    "tokens": (
+        "Look after the tokens of people, programs and workers.",
+        {
+            "create": ("tokens:create", "Make a token; it is shown once."),
+            "list": ("tokens:list_tokens", "List the tokens."),
+            "revoke": ("tokens:revoke", "Let a token hold no longer."),
+        },
+    ),
+    "db": (
+        "Look after the database.",
+        {
+            "upgrade": ("database:upgrade", "Bring the database to this version's schema."),
+            "info": ("database:info", "Show what the database is and how much is in it."),
+            "prune": ("database:prune", "Forget runs that ended long ago."),
+        },
+    ),
+    "config": (
+        "Look at the settings.",
+        {"show": ("config:show", "Show every setting, and where its value comes from.")},
+    ),
+}
+"""Groups of commands: what each is about, and its verbs with where they are and what they do."""
+
 _ORDER: Final = (
-    *("run", "runs", "list", "show", "logs", "watch", "resume", "retry", "rerun", "fork", "cancel", "mark"),
-    *("debug", "check", "db", "upgrade", "info", "prune", "config", "doctor"),
+    *("run", "dev", "deploy", "start", "runs", "list", "show", "why", "logs", "watch", "create", "pause"),
+    *("resume", "retry", "rerun", "fork", "cancel", "mark", "drain", "disable", "enable", "revoke", "remove"),
+    *("deployments", "server", "worker", "workers", "pools", "events", "tail", "debug", "check"),
+    *("users", "tokens", "db", "upgrade", "info", "prune", "config", "doctor"),
 )
 
 
@@ -57,11 +128,19 @@ def make_app() -> App:
         default_parameter=Parameter(show_default=False),
     )
     _add(app, "run", "run:run", "Run a flow here and now.")
+    _add(app, "dev", "dev:dev", "Server, worker and a project in one command, reloaded on save.")
+    _add(app, "deploy", "deploy:deploy", "Store what a project's flows are, so that they can be started.")
+    _add(app, "start", "start:start", "Ask for a run of a deployment.")
     app.command(_runs(app))
+    _add(app, "server", "server:server", "Run a server.")
+    _add(app, "worker", "worker:worker", "Run a worker: it carries out the runs of work pools.")
+    for name, (text, commands) in _GROUPS.items():
+        group = _group(app, name, text)
+        for verb, (place, about) in commands.items():
+            _add(group, verb, place, about, of=name)
+        app.command(group)
     _add(app, "debug", "debug:debug", "Run a recorded task run again here, by itself.")
     _add(app, "check", "check:check", "Check flow files without running them.")
-    app.command(_db(app))
-    app.command(_config(app))
     _add(app, "doctor", "doctor:doctor", "Check that this installation can do its work.")
     for flag, text in (("--help", "Show this and exit."), ("--version", "Show the version and exit.")):
         app[flag].help = text
@@ -73,6 +152,7 @@ def _runs(parent: App) -> App:
     for name, place, text in (
         ("list", "listing:list_runs", "List runs, newest first."),
         ("show", "show:show", "Show a run and what became of each of its calls."),
+        ("why", "why:why", "Say why a run is as it is, and what can be done."),
         ("logs", "logs:logs", "Show what a run logged and printed."),
         ("watch", "watch:watch", "Watch a run until it ends."),
         ("resume", "acts:resume", "Go on with an interrupted run."),
@@ -82,21 +162,7 @@ def _runs(parent: App) -> App:
         ("cancel", "acts:cancel", "Stop a run."),
         ("mark", "acts:mark", "Say by hand how a task run ended."),
     ):
-        _add(app, name, place, text)
-    return app
-
-
-def _db(parent: App) -> App:
-    app = _group(parent, "db", "Look after the database.")
-    _add(app, "upgrade", "database:upgrade", "Bring the database to this version's schema.")
-    _add(app, "info", "database:info", "Show what the database is and how much is in it.")
-    _add(app, "prune", "database:prune", "Forget runs that ended long ago.")
-    return app
-
-
-def _config(parent: App) -> App:
-    app = _group(parent, "config", "Look at the settings.")
-    _add(app, "show", "config:show", "Show every setting, and where its value comes from.")
+        _add(app, name, place, text, of="runs")
     return app
 
 
@@ -112,9 +178,9 @@ def _group(parent: App, name: str, text: str) -> App:
     )
 
 
-def _add(app: App, name: str, place: str, text: str) -> None:
+def _add(app: App, name: str, place: str, text: str, *, of: str = "") -> None:
     """Add a command that is imported when it is given."""
-    example = EXAMPLES.get(name, "")
+    example = EXAMPLES.get(f"{of} {name}".strip(), "")
     app.command(
         f"ostinato.cli.{place}",
         name=name,

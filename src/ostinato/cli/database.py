@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import msgspec
@@ -10,27 +9,35 @@ from cyclopts import Parameter
 
 from ostinato.cli.options import AsJson, store
 from ostinato.cli.screen import show, show_json, size_text, table
-from ostinato.errors import UsageError
+from ostinato.cli.spans import seconds_of
 from ostinato.io.blobs import safe_url
+from ostinato.io.results import ResultStore
+from ostinato.runtime.finding import store_of
 from ostinato.runtime.process import sweep
 from ostinato.runtime.retention import prune as forget
-from ostinato.runtime.session import Session
 from ostinato.settings import load_settings
+from ostinato.store import migrate
 
 Age = Annotated[str | None, Parameter(name="--older-than", help="Their age: 30d, 12h, 45min. By default the setting.")]
 Interrupted = Annotated[
     bool, Parameter(name="--interrupted", negative=(), help="Interrupted runs too, which could still go on.")
 ]
-_UNITS = {"d": 1.0, "h": 1 / 24, "min": 1 / 1440, "m": 1 / 1440, "s": 1 / 86_400, "w": 7.0}
+Finish = Annotated[
+    bool,
+    Parameter(name="--finish", negative=(), help="The last steps too: no process of the version before runs now."),
+]
+_DAY = 86_400
 _AT_ONCE = 1000
 
 
-def upgrade(*, json: AsJson = False) -> None:
-    """Bring the database to this version's schema; make its tables where there are none."""
-    from ostinato.store import migrate  # brings SQLAlchemy and Alembic
+def upgrade(*, finish: Finish = False, json: AsJson = False) -> None:
+    """Bring the database to this version's schema; make its tables where there are none.
 
+    It only adds to what is there, so servers and workers of the version before go on working. Afterwards, when none
+    of them runs any more, `--finish` takes away what only they needed.
+    """
     url = load_settings().database_url
-    before, after = migrate.upgrade(url)
+    before, after = migrate.upgrade(url, finish=finish)
     if json:
         show_json({"location": safe_url(url), "before": before, "after": after})
     elif before == after:
@@ -63,18 +70,16 @@ def info(*, json: AsJson = False) -> None:
 def prune(*, older_than: Age = None, interrupted: Interrupted = False, json: AsJson = False) -> None:
     """Forget runs that ended long ago, with all that hangs on them; what can still be reached is kept."""
     settings = load_settings()
-    days = settings.retention_days if older_than is None else _days(older_than)
-    session = Session(settings, kind="cli")
+    days = settings.retention_days if older_than is None else seconds_of(older_than, "--older-than", unit="d") / _DAY
+    results = ResultStore(settings.results_url, token=settings.token)
     runs = entries = blobs = 0
-    try:
-        sweep(session.store)
+    with store_of(settings) as opened:
+        sweep(opened)
         while True:
-            pruned = forget(session, days, interrupted=interrupted, limit=_AT_ONCE)
+            pruned = forget(opened, results, days, interrupted=interrupted, limit=_AT_ONCE)
             runs, entries, blobs = runs + pruned.runs, entries + pruned.cache_entries, blobs + len(pruned.blobs)
             if not pruned.runs:
                 break
-    finally:
-        session.store.close()
     if json:
         show_json({"runs": runs, "cache_entries": entries, "blobs": blobs})
     else:
@@ -83,10 +88,3 @@ def prune(*, older_than: Age = None, interrupted: Interrupted = False, json: AsJ
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _days(text: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    if found is None or (found[2] or "d") not in _UNITS:
-        raise UsageError(f"--older-than {text!r} is no age; write 30d, 12h or 45min.")
-    return float(found[1]) * _UNITS[found[2] or "d"]

@@ -49,8 +49,9 @@ def _section(path: tuple[str, ...], command: App) -> str:
     taken = options(command)
     usage = " ".join([*path, *(_usage(argument) for argument in taken)])
     lines = [f"## {' '.join(path[1:])}", "", f"```\n{usage}\n```", "", _help(command), ""]
-    if path[-1] in EXAMPLES:
-        lines += [f"```\nostinato {EXAMPLES[path[-1]]}\n```", ""]
+    example = EXAMPLES.get(" ".join(path[1:]))
+    if example:
+        lines += [f"```\nostinato {example}\n```", ""]
     if taken:
         lines += ["| | |", "|---|---|", *(f"| {_names(argument)} | {_text(argument)} |" for argument in taken), ""]
     return "\n".join(lines)

@@ -10,21 +10,22 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from ostinato.cli.answer import Answer, Status
+from ostinato.cli.fleet import check_projects, check_queue, check_server, check_workers
 from ostinato.cli.options import AsJson  # noqa: TC001  # cyclopts reads annotations when it runs
 from ostinato.cli.screen import seconds_text, show, show_json, size_text, table
 from ostinato.clock import SECOND
 from ostinato.errors import OstinatoError
 from ostinato.io.blobs import safe_url
 from ostinato.io.results import ResultStore
-from ostinato.runtime.process import is_gone
+from ostinato.runtime.finding import store_of
 from ostinato.settings import Settings, load_settings
-from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,16 +37,6 @@ _RESET_FIXED: Final = (3, 51, 3)
 _LOW, _VERY_LOW = 1_000_000_000, 100_000_000
 _SLOW, _TOO_QUICK = 0.02, 0.000_01
 _SYNCS: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found in one respect."""
-
-    check: str
-    status: Literal["ok", "warning", "error"]
-    found: str
-    advice: str = ""
 
 
 def doctor(*, json: AsJson = False) -> int:
@@ -78,15 +69,12 @@ def examine() -> Iterator[Answer]:
     yield from _guarded("disk", lambda: _disk(settings))
     yield from _guarded("results", lambda: _results(settings))
     try:
-        store = open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
+        with store_of(settings) as store:
+            for look in _LOOKS:
+                name = look.__name__.strip("_").removeprefix("check_")
+                yield from _guarded(name, lambda look=look: look(store, settings))  # type: ignore[misc]
     except OstinatoError as error:
-        yield Answer("database", "error", str(error))
-        return
-    try:
-        for look in (_database, _durability, _clock, _workers):
-            yield from _guarded(look.__name__.strip("_"), lambda look=look: look(store, settings))  # type: ignore[misc]
-    finally:
-        store.close()
+        yield Answer("server" if settings.api else "database", "error", str(error))
 
 
 def _guarded(name: str, look: Callable[[], Answer]) -> Iterator[Answer]:
@@ -128,13 +116,13 @@ def _disk(settings: Settings) -> Answer:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    status: Literal["ok", "warning", "error"] = "error" if free < _VERY_LOW else "warning" if free < _LOW else "ok"
+    status: Status = "error" if free < _VERY_LOW else "warning" if free < _LOW else "ok"
     advice = "" if status == "ok" else "Make room, or forget old runs by `ostinato db prune`."
     return Answer("disk", status, f"{size_text(free)} free for {settings.home_path}", advice)
 
 
 def _results(settings: Settings) -> Answer:
-    results = ResultStore(settings.results_url, grace=0)
+    results = ResultStore(settings.results_url, grace=0, token=settings.token)
     data = b"ostinato doctor " + secrets.token_bytes(16)
     began = time.perf_counter()
     digest = results.put(data)
@@ -150,14 +138,16 @@ def _database(store: Store, settings: Settings) -> Answer:
     where = f"{info.dialect} {info.version}, {info.location}, revision {info.revision}, {size_text(info.size)}"
     if info.revision != info.head:
         return Answer("database", "error", where, f"Run `ostinato db upgrade` to reach revision {info.head}.")
-    if info.dialect != "sqlite" and settings.durability != info.durability:
+    if info.dialect != "sqlite" and not settings.api and settings.durability != info.durability:
         return Answer("database", "warning", f"{where}, {info.durability} instead of {settings.durability}")
     return Answer("database", "ok", where)
 
 
 def _durability(store: Store, settings: Settings) -> Answer:
+    if settings.api:
+        return Answer("durability", "ok", "as the server keeps it")
     if store.info().dialect != "sqlite":
-        return Answer("durability", "ok", f"{settings.durability}, as the server syncs")
+        return Answer("durability", "ok", f"{settings.durability}, as the database server syncs")
     times = []
     place = Path(store.info().location).parent
     with tempfile.TemporaryFile(dir=place) as file:
@@ -186,17 +176,9 @@ def _clock(store: Store, settings: Settings) -> Answer:
     apart = theirs - (before + time.time()) / 2
     if abs(apart) < settings.lease / 4:
         return Answer("clock", "ok", f"agrees with the store's to {seconds_text(max(0.001, abs(apart)))}")
-    text = f"{seconds_text(abs(apart))} {'behind' if apart > 0 else 'ahead of'} the database server's"
-    advice = "Leases go by the server's clock, so they hold; but set this machine's, which gives task runs their times."
+    text = f"{seconds_text(abs(apart))} {'behind' if apart > 0 else 'ahead of'} the store's"
+    advice = "Leases go by the store's clock, so they hold; but set this machine's, which gives task runs their times."
     return Answer("clock", "warning", text, advice)
 
 
-def _workers(store: Store, _: Settings) -> Answer:
-    now, workers = store.now(), store.list_workers()
-    stale = [worker for worker in workers if worker.expires_at <= now or is_gone(worker)]
-    text = f"{len(workers) - len(stale)} alive"
-    if not stale:
-        return Answer("workers", "ok", text)
-    names = ", ".join(f"{worker.pid} on {worker.host.partition('/')[0]}" for worker in stale[:5])
-    advice = "`ostinato runs list` marks their runs as crashed and says how to resume them."
-    return Answer("workers", "warning", f"{text}, {len(stale)} dead: {names}", advice)
+_LOOKS: Final = (_database, _durability, _clock, check_server, check_workers, check_queue, check_projects)

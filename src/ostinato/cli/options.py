@@ -46,7 +46,7 @@ def read_parameters(flow: Flow[Any, Any], given: Sequence[str] | None, file: str
     Raises:
         UsageError: If one is not ``key=value``, or the file holds no JSON object.
     """
-    values: dict[str, Any] = dict(_read_file(file)) if file is not None else {}
+    values: dict[str, Any] = dict(read_file(file)) if file is not None else {}
     for item in given or ():
         name, equals, text = item.partition("=")
         if not equals or not name.strip():
@@ -55,7 +55,8 @@ def read_parameters(flow: Flow[Any, Any], given: Sequence[str] | None, file: str
     return values
 
 
-def _read_file(file: str) -> Mapping[str, Any]:
+def read_file(file: str) -> Mapping[str, Any]:
+    """Read a JSON file with an object of parameters."""
     import json  # few commands read a file
     from pathlib import Path
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.live import Live
+from rich.text import Text
 
 from ostinato.cli.app import CANCELLED
 from ostinato.cli.options import RunId, store
@@ -27,11 +28,19 @@ _LOOK_AGAIN: Final = 0.5
 def watch(run: RunId, /) -> int:
     """Watch a run until it ends; the exit code says how it ended."""
     with store() as opened:
-        found = find_run(opened, run)
-        ended = _live(opened, found) if sys.stdout.isatty() else _plain(opened, found)
+        return follow(opened, find_run(opened, run))
+
+
+def follow(opened: Store, run: Run, *, quiet: bool = False) -> int:
+    """Show a run until it has ended, live on a terminal and in plain lines elsewhere; return its exit code."""
+    ended = _live(opened, run) if sys.stdout.isatty() and not quiet else _plain(opened, run, quiet=quiet)
     if ended.state is State.CANCELLED:
         return CANCELLED
-    return 0 if ended.state in {State.SUCCEEDED, State.SKIPPED} else 1
+    if ended.state in {State.SUCCEEDED, State.SKIPPED}:
+        return 0
+    if not quiet:
+        show(Text(f"Why: ostinato runs why {ended.id}", "dim"))
+    return 1
 
 
 def _live(opened: Store, run: Run) -> Run:
@@ -45,7 +54,7 @@ def _live(opened: Store, run: Run) -> Run:
             time.sleep(_LOOK_AGAIN)
 
 
-def _plain(opened: Store, run: Run) -> Run:
+def _plain(opened: Store, run: Run, *, quiet: bool) -> Run:
     """Print a line whenever something has changed."""
     told = None
     while True:
@@ -53,7 +62,7 @@ def _plain(opened: Store, run: Run) -> Run:
         run = opened.get_run(run.id)
         counts = opened.count_task_runs([run.id]).get(run.id, {})
         line = state_text(run.state, run.reason) + "  " + counts_text(counts)
-        if line.plain != told:
+        if line.plain != told and not quiet:
             told = line.plain
             show(line)
             sys.stdout.flush()

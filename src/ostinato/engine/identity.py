@@ -47,3 +47,13 @@ def task_run_id(lineage: str, parent: str, fingerprint: bytes, n: int) -> str:
 def child_run_id(run_id: str, task_run: str) -> str:
     """Identify the child run that stands behind a task run of kind ``flow``."""
     return derived_id(combine("child", run_id, task_run))
+
+
+def sent_run_id(run_id: str, task_run: str, attempt: int) -> str:
+    """Identify the run as which one attempt of a task run is sent to another pool."""
+    return derived_id(combine("sent", run_id, task_run, attempt.to_bytes(8, "big")))
+
+
+def started_run_id(run_id: str, task_run: str, clears: int) -> str:
+    """Identify the run that a body starts by ``flow.start``: a clear starts another."""
+    return derived_id(combine("started", run_id, task_run, clears.to_bytes(8, "big")))

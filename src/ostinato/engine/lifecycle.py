@@ -4,9 +4,12 @@
 live ─► (trigger rule unmet) ─► Save skipped
      ─► Lookup ─► (hit) ─► Save succeeded, reason cached
      ─► Acquire ─► Execute ─► Release ─► succeeded | failed | … ─► Save ─► the end
-          ▲                       │
-          └──── Pause ◄── Save ◄──┴─ retrying | waiting (snoozed)
+          ▲     └► Save ─► Send ─┘    │
+          └──── Pause ◄── Save ◄──────┴─ retrying | waiting (snoozed)
 ```
+
+A task of another pool is sent there: it becomes a run of its own, whose id is saved before that run exists. An earlier
+pass may have left a task run in the middle of a delay, or waiting for what was sent: it goes on from there.
 
 It reads no clock and draws no lot: instants and chance come with the answers to its commands.
 """
@@ -17,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ostinato.clock import SECOND
+from ostinato.engine.identity import sent_run_id
 from ostinato.engine.memo import attempt_of
-from ostinato.engine.rules import reason_not_to_run
+from ostinato.engine.rules import Gate, reason_not_to_run
 from ostinato.errors import TaskFailedError, TaskTimeoutError, UpstreamError
 from ostinato.future import Settled
-from ostinato.outcomes import Cancel, Cancelled, Skip, Snooze, Stop, TimedOut, failure_of
+from ostinato.outcomes import Cancel, Cancelled, Skip, Snooze, Stop, TimedOut, failure_of, parse_failure
 from ostinato.records import CacheEntry, Commit, Event, TaskRun
 from ostinato.states import State
 
@@ -41,21 +46,31 @@ class Lookup(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acquire(msgspec.Struct, frozen=True, gc=False):
-    """Take a slot at each of these gates, waiting for them. Answer: nothing."""
+    """Take what is needed at each of these gates, waiting for it. Answer: nothing."""
 
-    gates: tuple[tuple[str, int], ...]
+    gates: tuple[Gate, ...]
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
-    """Give the slots back. Answer: nothing."""
+    """Give it back. Answer: nothing."""
 
-    gates: tuple[tuple[str, int], ...]
+    gates: tuple[Gate, ...]
 
 
 class Execute(msgspec.Struct, frozen=True, gc=False):
     """Run one attempt; note its row without waiting. Answer: a `Result`."""
 
     row: TaskRun
+    memory: float = 1.0
+    """How many times the memory it may take that its task says."""
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Have one attempt carried out as a run of its own, the row's `child_run_id`. Answer: a `Result`."""
+
+    row: TaskRun
+    memory: float
+    """How many times the memory it asks for that its task says, after it ran out of that."""
 
 
 class Save(msgspec.Struct, frozen=True, gc=False):
@@ -68,9 +83,9 @@ class Save(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pause(msgspec.Struct, frozen=True, gc=False):
-    """Wait. Answer: nothing."""
+    """Wait until an instant. Answer: nothing."""
 
-    seconds: float
+    due_at: int
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -99,7 +114,7 @@ class Result(msgspec.Struct, kw_only=True, gc=False):
     """The encoded inputs, where the row lacks them and the attempt failed."""
 
 
-Command = Lookup | Acquire | Release | Execute | Save | Pause
+Command = Lookup | Acquire | Release | Execute | Send | Save | Pause
 
 
 def live(
@@ -113,7 +128,8 @@ def live(
     """Live one task run from its call to its end.
 
     Args:
-        row: The task run, ``running``, as it is to be noted when it begins.
+        row: The task run, ``running``, as it is to be noted when it begins; one that an earlier pass left in a delay
+            has its `due_at`.
         rules: What its options say.
         upstream: How what it depends on ended.
         earlier: An attempt of a former pass that is not on record yet.
@@ -133,14 +149,11 @@ def live(
         hit = yield Lookup(rules.cache_key)
         if hit is not None:
             return (yield from _take(row, hit, kept, old_fp))
+    memory = _memory(row, rules)
+    if row.due_at is not None:
+        row = yield from _sit_out(row)
     while True:
-        if rules.gates:
-            yield Acquire(rules.gates)
-        try:
-            result: Result = yield Execute(row)
-        finally:
-            if rules.gates:
-                yield Release(rules.gates)
+        row, result, kept = yield from _attempt(row, rules, memory, kept)
         if isinstance(result.value, Snooze) and result.error is None:
             again = (State.WAITING, "snoozed", result.value.seconds)
         elif result.error is None and result.lost is None:
@@ -149,10 +162,47 @@ def live(
             row, again_after = _fail(row, result, rules)
             if again_after is None:
                 return (yield from _give_up(row, result, kept))
+            memory = _memory(row, rules)
             again = (State.RETRYING, row.reason or "failed", again_after)
-        ended = replace(row, started_at=result.started_at, finished_at=result.finished_at)
+        ended = replace(row, started_at=result.started_at, finished_at=result.finished_at, child_run_id=None)
         row = yield from _again(ended, *again, kept)
         kept = ()
+
+
+def _attempt(
+    row: TaskRun, rules: Rules, memory: float, kept: Sequence[Attempt]
+) -> Generator[Command, Any, tuple[TaskRun, Result, Sequence[Attempt]]]:
+    """Have one attempt carried out, here or in another pool."""
+    if rules.gates:
+        yield Acquire(rules.gates)
+    try:
+        if rules.pool is None:
+            result: Result = yield Execute(row, memory)
+            return row, result, kept
+        if row.child_run_id is None:
+            row = yield from _address(row, kept)
+            kept = ()
+        result = yield Send(replace(row, state=State.WAITING, reason="sent"), memory)
+        return row, result, kept
+    finally:
+        if rules.gates:
+            yield Release(rules.gates)
+
+
+def _address(row: TaskRun, kept: Sequence[Attempt]) -> Generator[Command, Any, TaskRun]:
+    """Put on record which run a call is sent as, before there is one: whatever happens, it is found again."""
+    row = replace(row, child_run_id=sent_run_id(row.run_id, row.id, row.attempt))
+    sent = replace(row, state=State.WAITING, reason="sent")
+    yield Save(Commit(task_runs=(sent,), attempts=kept), sent, None)
+    return row
+
+
+def _memory(row: TaskRun, rules: Rules) -> float:
+    """Say how many times the memory that its task says the next attempt asks for, by how the last one failed."""
+    last = parse_failure(row.error)
+    if rules.retry is None or last is None or last.type != "OutOfMemory":
+        return 1.0
+    return float(rules.retry.memory**row.failures)
 
 
 def _succeed(
@@ -224,18 +274,26 @@ def _give_up(row: TaskRun, result: Result, kept: Sequence[Attempt]) -> Generator
 def _again(
     row: TaskRun, state: State, reason: str, seconds: float, kept: Sequence[Attempt]
 ) -> Generator[Command, Any, TaskRun]:
-    waiting = replace(row, state=state, reason=reason)
+    due_at = (row.finished_at or row.created_at) + round(seconds * SECOND)
+    waiting = replace(row, state=state, reason=reason, due_at=due_at)
     over = replace(row, state=State.FAILED if state is State.RETRYING else State.SUCCEEDED, reason=reason)
     entries = Commit(
         task_runs=(waiting,), attempts=(*kept, attempt_of(over)), events=(_event(waiting, in_seconds=seconds),)
     )
     yield Save(entries, waiting, None)
-    yield Pause(seconds)
+    return (yield from _sit_out(waiting))
+
+
+def _sit_out(row: TaskRun) -> Generator[Command, Any, TaskRun]:
+    """Wait until the next attempt is due, and begin it."""
+    assert row.due_at is not None
+    yield Pause(row.due_at)
     return replace(
-        waiting,
+        row,
         state=State.RUNNING,
         reason=None,
         attempt=row.attempt + 1,
+        due_at=None,
         started_at=None,
         finished_at=None,
         error=None,

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ostinato.records import Attempt
-from ostinato.states import State
+from ostinato.states import LIVE, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,6 +46,10 @@ class Memo:
     def cover(self, seq: int) -> None:
         """Say that a task run's body is not run again, so that its children are not orphans."""
         self._replayed.add(seq)
+
+    def left(self, run_id: str) -> list[TaskRun]:
+        """List the run's own task runs that are under way and were not found by this pass."""
+        return [row for row in list(self._rows.values()) if row.run_id == run_id and row.state in LIVE]
 
     def orphans(self, run_id: str) -> Iterator[TaskRun]:
         """Yield the run's own task runs that a body that did run has not reached."""
@@ -112,10 +116,24 @@ def succeed_to(row: TaskRun, found: TaskRun) -> Attempt | None:
     if found.run_id != row.run_id:  # read through from the run this one was forked from
         return None
     row.seq, row.created_at, row.clears, row.failures = found.seq, found.created_at, found.clears, found.failures
-    row.child_run_id = found.child_run_id
     was_cleared = found.state is State.SCHEDULED and found.reason in CLEARED  # its attempt is on record
+    if row.kind != "task" or not was_cleared:  # a task that was sent away and is to run again is sent as another run
+        row.child_run_id = found.child_run_id
+    if found.due_at is not None and not was_cleared:  # between two attempts; the last is on record
+        _wait_on(row, found)
+        return None
+    if found.state is State.WAITING:  # for another run
+        row.attempt, row.started_at = found.attempt, found.started_at
+        return None
     if found.started_at is None and not was_cleared:
         row.attempt = found.attempt
         return None
     row.attempt = found.attempt + 1
     return None if was_cleared else attempt_of(found)
+
+
+def _wait_on(row: TaskRun, found: TaskRun) -> None:
+    """Go on with the delay before the next attempt, of which a lost process may have made a crash."""
+    row.state, row.reason = (State.WAITING, "snoozed") if found.error is None else (State.RETRYING, "failed")
+    row.attempt, row.due_at, row.error = found.attempt, found.due_at, found.error
+    row.started_at, row.finished_at = found.started_at, found.finished_at

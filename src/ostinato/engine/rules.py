@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from ostinato.future import Settled
 
 
+Gate = tuple[str, float, float]
+"""A limit or a resource that a task run passes: its name, how much there is of it, how much of that is taken."""
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a task's options say about one of its runs."""
 
     retry: Retry | None = None
-    gates: tuple[tuple[str, int], ...] = ()
-    """The limits it passes: name and slots, in the order they are taken."""
+    gates: tuple[Gate, ...] = ()
+    """What it passes, in the order it is taken."""
+    pool: str | None = None
+    """The work pool that it is sent to; None to execute it here."""
     when: str = "all_succeeded"
     cache_key: str | None = None
     cache_refresh: bool = False

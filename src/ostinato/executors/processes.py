@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ostinato.clock import Clock, SystemClock
 from ostinato.context import Ended
-from ostinato.errors import ResultError, UsageError
+from ostinato.errors import OutOfMemory, ResultError, UsageError
 from ostinato.executors.channel import ENDED, FAILED, NOTE, WORK, dump_code, load
 from ostinato.executors.failures import caused, rebuild, refuse_to_send
+from ostinato.executors.memory import MemoryWatch
 from ostinato.executors.process import Process
 from ostinato.executors.stopping import ClosedSignal, shield
 from ostinato.executors.thread_work import ThreadWork, describe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ostinato.executors")
 
 _NOTHING = nullcontext()
+_MIB = 1 << 20
 
 
 class ProcessExecutor:
@@ -55,6 +57,7 @@ class ProcessExecutor:
         self._processes: set[Process] = set()
         self._works: set[_Work] = set()
         self._closed = False
+        self.memory = MemoryWatch()
 
     def submit(
         self, work: Callable[[], Ended], done: Callable[[Ended], None], note: Callable[[Note], None] | None = None
@@ -152,6 +155,7 @@ class _Work:
         self._signal: BaseException | None = None
         self._process: Process | None = None
         self._is_over = False
+        self._limit: int | None = getattr(work, "memory", None)
 
     def stop(self, signal: BaseException) -> None:
         """Drop the work if it waits, else kill its process. The first signal counts."""
@@ -191,7 +195,9 @@ class _Work:
             self._process = process
             if self._signal is not None:
                 process.kill()
+        unwatch = self._watch_memory(process)
         answer = self._ask(process, data)
+        unwatch()
         with self._lock:  # from here on `stop` comes too late
             self._is_over, self._process = True, None
         if answer is None or self._signal is not None:
@@ -203,6 +209,23 @@ class _Work:
         if self._signal is not None:
             return self._ended(started_at, self._signal)
         return self._ended(started_at, lost=process.explain())
+
+    def _watch_memory(self, process: Process) -> Callable[[], None]:
+        limit = self._limit
+        if limit is None:
+            return lambda: None
+
+        def over(taken: int) -> None:
+            name = describe(self._work)
+            self.stop(
+                OutOfMemory(
+                    f"{name} was ended because its process took {taken / _MIB:,.0f} MiB of memory; its Resources allow "
+                    f"{limit / _MIB:,.0f} MiB. Give it more, or let it try again with more: "
+                    "Retry(1, on=OutOfMemory, memory=2)."
+                )
+            )
+
+        return self._pool.memory.watch(process.id, limit, over)
 
     def _ask(self, process: Process, data: bytes) -> tuple[int, bytes | bytearray] | None:
         """Send the work and wait for how it ended; None if the process died."""

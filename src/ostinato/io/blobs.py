@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ostinato.errors import ResultError, SettingError, nearest
+from ostinato.io.remote_blobs import RemoteBlobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-SCHEMES = ("file", "s3", "gs", "az", "memory")
+SCHEMES = ("file", "s3", "gs", "az", "memory", "http", "https")
 _OTHERS = ("s3a", "adl", "azure", "abfs", "abfss")
+_PIECE = 1 << 20
 _LOST = ".lost-"
 """What the sweeper has taken away and not yet deleted begins with this."""
 
@@ -34,12 +36,16 @@ class Blobs(Protocol):
         """Return how long ago a blob was written; None if there is none."""
         ...
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a blob whole and for good before returning."""
         ...
 
     def read(self, name: str) -> bytes:
         """Read a blob; FileNotFoundError if there is none."""
+        ...
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Read a blob piece by piece; FileNotFoundError, at the first, if there is none."""
         ...
 
     def remove(self, name: str, older: float) -> bool:
@@ -51,8 +57,12 @@ class Blobs(Protocol):
         ...
 
 
-def open_blobs(url: str) -> Blobs:
+def open_blobs(url: str, token: Callable[[], str] = str) -> Blobs:
     """Open the place that a URL or a path names.
+
+    Args:
+        url: The URL or path.
+        token: Says what is shown where the place is a server.
 
     Raises:
         SettingError: The URL is of no known kind, or what it needs is not installed or not configured.
@@ -70,6 +80,8 @@ def open_blobs(url: str) -> Blobs:
             f"{', '.join(f'{name}://' for name in SCHEMES)}.{nearest(scheme, SCHEMES)} Set OSTINATO_RESULTS."
         )
         raise SettingError(message)
+    if scheme in ("http", "https"):
+        return RemoteBlobs(url, token)
     return _open_bucket(url)
 
 
@@ -121,7 +133,7 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write beside, sync, rename into place, sync the folder."""
         shard = self._root / name[:2]
         self._make(shard)
@@ -142,6 +154,12 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Read a blob; FileNotFoundError if there is none."""
         return self._path(name).read_bytes()
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Read a blob piece by piece; FileNotFoundError, at the first, if there is none."""
+        with self._path(name).open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
 
     def remove(self, name: str, older: float) -> bool:
         """Take the blob away first, and put it back if somebody has just written it again."""
@@ -217,13 +235,17 @@ class Bucket:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Put a blob."""
         self._store.put(_key(name), data)
 
     def read(self, name: str) -> bytes:
         """Read a blob; FileNotFoundError if there is none."""
         return bytes(self._store.get(_key(name)).bytes())
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Read a blob piece by piece; FileNotFoundError, at the first, if there is none."""
+        yield from map(bytes, self._store.get(_key(name)).stream(min_chunk_size=_PIECE))
 
     def remove(self, name: str, older: float) -> bool:
         """Delete a blob that is old at this moment.

@@ -13,6 +13,7 @@ half the grace is over, so that there is always time to write the row.
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -21,29 +22,33 @@ from ostinato.io.blobs import Blobs, open_blobs, refuse, safe_url
 from ostinato.io.serializers import decode, encode, find_reference, refer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from ostinato.fingerprint import Print
 
 GRACE = 3600.0
 """Seconds for which a blob that nothing names is left alone."""
 _PAGE = 500
+hasher = partial(blake2b, digest_size=32)
+"""Makes the hash that blobs are named by."""
 
 
 class ResultStore:
     """Results by the hash of their bytes, in a folder or a bucket.
 
     Args:
-        url: A folder, or ``file://``, ``s3://``, ``gs://``, ``az://`` or ``memory://``.
+        url: A folder, or ``file://``, ``s3://``, ``gs://``, ``az://``, ``memory://`` or a server's ``http://…/api/blobs``.
         grace: Seconds for which a blob that nothing names is left alone.
+        token: What is shown to the server, or what says it each time, for a process that serves one run after another.
 
     Raises:
         SettingError: At the first use, for a URL that cannot be opened.
     """
 
-    def __init__(self, url: str, *, grace: float = GRACE) -> None:
+    def __init__(self, url: str, *, grace: float = GRACE, token: str | Callable[[], str] = "") -> None:
         """Name the place. Nothing is opened before the first use."""
         self.url = url
+        self._token = token if callable(token) else lambda: token
         self._grace = grace
         self._opened: Blobs | None = None
 
@@ -80,7 +85,7 @@ class ResultStore:
         reference = find_reference(data)
         return decode(data if reference is None else self.get(reference.hash))
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes | memoryview) -> str:
         """Keep bytes, for good before this returns.
 
         Returns:
@@ -114,6 +119,18 @@ class ResultStore:
             message = f"The result {digest} in the result store {blobs!r} is damaged: its content has changed. {_AGAIN}"
             raise ResultError(message)
         return data
+
+    def find_age(self, digest: str) -> float | None:
+        """Return how many seconds ago the bytes of a hash were put; None if they are not there."""
+        blobs = self._blobs()
+        try:
+            return blobs.find_age(digest)
+        except Exception as error:
+            raise refuse(f"look for the result {digest}", blobs, error) from error
+
+    def pieces(self, digest: str) -> Iterator[bytes]:
+        """Yield the bytes of a hash piece by piece, unchecked: who asked checks them."""
+        return self._blobs().pieces(digest)
 
     def delete(self, digests: Iterable[str]) -> list[str]:
         """Delete blobs that no row names any more, except those younger than the grace.
@@ -151,12 +168,12 @@ class ResultStore:
 
     def _blobs(self) -> Blobs:
         if self._opened is None:
-            self._opened = open_blobs(self.url)
+            self._opened = open_blobs(self.url, self._token)
         return self._opened
 
 
 _AGAIN = "Run the task that made it again: `ostinato rerun RUN --from TASK`."
 
 
-def _hash(data: bytes) -> str:
-    return blake2b(data, digest_size=32).hexdigest()
+def _hash(data: bytes | memoryview) -> str:
+    return hasher(data).hexdigest()

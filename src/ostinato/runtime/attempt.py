@@ -116,6 +116,7 @@ class RemoteAttempt:
         kept: What is in ``current.state`` already.
         check: Whether to check types.
         echo: Whether what it prints goes to the terminal too, for no display shows it.
+        memory: How many bytes its process may take, with all it starts; None for any number.
     """
 
     def __init__(
@@ -127,11 +128,17 @@ class RemoteAttempt:
         *,
         check: bool,
         echo: bool,
+        memory: int | None = None,
     ) -> None:
         self.fn, self.values, self.kept, self.check, self.echo = fn, values, kept, check, echo
+        self.memory = memory
         self.place = {
             name: getattr(frame, name) for name in Frame.__struct_fields__ if name not in {"runtime", "state", "calls"}
         }
+
+    def __repr__(self) -> str:
+        """Show the function."""
+        return str(getattr(self.fn, "__qualname__", self.fn))
 
     def __call__(self) -> Ended:
         """Run it, over there."""

@@ -21,12 +21,14 @@ from ostinato.engine.rules import Rules
 from ostinato.records import TaskRun
 from ostinato.runtime.arguments import prepare
 from ostinato.runtime.call import Call
+from ostinato.runtime.making import pack
 from ostinato.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ostinato.context import Frame
+    from ostinato.engine.rules import Gate
     from ostinato.future import Settled
     from ostinato.runtime.arguments import Arguments
     from ostinato.runtime.runner import Runner
@@ -84,7 +86,11 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
         earlier=earlier,
         old_fp=None if found is None else found.result_fp,
     )
-    return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow)
+    if row.due_at is not None:  # it goes on with a delay
+        runner.journal.note(row)
+        runner.under_way[row.seq] = row
+    parcel = None if options.pool is None else pack(runner, asked.key, asked.spec, arguments.values)
+    return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow, parcel=parcel)
 
 
 def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame, identity: str, key: str) -> TaskRun:
@@ -133,18 +139,32 @@ def _remember(runner: Runner, found: TaskRun, arguments: Arguments) -> Settled |
 
 def _rules(runner: Runner, asked: Asked, arguments: Arguments) -> Rules:
     options = asked.options
-    if not (options.retry or options.limits or options.cache or options.when != "all_succeeded"):
+    if not (
+        options.retry or options.limits or options.cache or options.pool or options.resources
+        or options.when != "all_succeeded"
+    ):  # fmt: skip
         return _PLAIN_RULES
     named = dict(zip(asked.spec.names, arguments.values, strict=True))
     cache = options.cache
     return Rules(
         retry=options.retry,
-        gates=tuple((limit.gate(named), limit.slots) for limit in options.limits),
+        gates=(*((limit.gate(named), limit.slots, 1) for limit in options.limits), *_room(runner, options)),
+        pool=options.pool,
         when=options.when,
         cache_key=None if cache is None else _cache_key(runner, asked, cache, named),
         cache_refresh=cache is not None and cache.refresh,
         cache_expires=None if cache is None or cache.expires is None else round(cache.expires.total_seconds() * SECOND),
     )
+
+
+def _room(runner: Runner, options: TaskOptions) -> Iterator[Gate]:
+    """Name what a task run takes of what its run has; what is sent to another pool takes nothing here."""
+    if options.resources is None or options.pool is not None:
+        return
+    for name, amount in sorted(options.resources.amounts.items()):
+        room = runner.room.get(name)
+        if room:
+            yield f"resource:{runner.run.id}:{name}", room, min(amount, room)
 
 
 def _cache_key(runner: Runner, asked: Asked, cache: Cache, named: dict[str, Any]) -> str | None:

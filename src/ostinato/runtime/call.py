@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Call:
     """A task run under way."""
 
-    __slots__ = ("arguments", "flow", "fresh", "life", "options", "row", "spec")
+    __slots__ = ("arguments", "flow", "fresh", "life", "options", "parcel", "row", "spec")
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Call:
         *,
         fresh: bool,
         flow: Flow[Any, Any] | None = None,
+        parcel: bytes | None = None,
     ) -> None:
         self.spec = spec
         self.options = options
@@ -42,6 +43,8 @@ class Call:
         """No attempt of it was ever made before, so nothing can be kept in ``current.state``."""
         self.flow = flow
         """The flow, when this stands for a child run."""
+        self.parcel = parcel
+        """The encoded arguments, when it is sent to another pool."""
 
     @property
     def named(self) -> dict[str, Any]:

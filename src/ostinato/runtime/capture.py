@@ -67,6 +67,17 @@ class Bare:
         """Drop it."""
 
 
+class Silent(Bare):
+    """Nobody looks on: what a run writes is kept, and goes nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(echo=False)
+
+    def write(self, under: TextIO, text: str) -> int:
+        """Write what no run has written."""
+        return under.write(text) if find_frame() is None else len(text)
+
+
 class _Stream(io.TextIOBase):
     """A text stream that hands whole lines to the run that writes them."""
 

@@ -11,10 +11,16 @@ if TYPE_CHECKING:
 
 
 class Countdown:
-    """Calls back when it has been called so often, once or more."""
+    """Calls back when it has been called so often, once or more.
 
-    def __init__(self, count: int, last: Callable[[], None]) -> None:
-        self._count, self._last, self._lock = count, last, threading.Lock()
+    Args:
+        count: How often.
+        last: Called then, in turn.
+        ready: Called right before that, at once.
+    """
+
+    def __init__(self, count: int, last: Callable[[], None], ready: Callable[[], object]) -> None:
+        self._count, self._last, self._ready, self._lock = count, last, ready, threading.Lock()
 
     def __call__(self, _: Any) -> None:
         """Count one that has ended."""
@@ -22,6 +28,7 @@ class Countdown:
             self._count -= 1
             is_last = self._count == 0
         if is_last:
+            self._ready()
             _in_turn(self._last)
 
 

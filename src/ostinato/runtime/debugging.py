@@ -79,7 +79,7 @@ def recall(run_id: str, task: str, settings: Settings | None = None) -> Recorded
             )
         load_for(run)
         loaded = load_task(run.target or "", row.task)
-        found = _Inputs(ResultStore(settings.results_url), rows)
+        found = _Inputs(ResultStore(settings.results_url, token=settings.token), rows)
         inputs = found.decode(row)
         state = _state(store, found.results, row)
         return Recorded(run, row, loaded, inputs, state, found.newer(row))

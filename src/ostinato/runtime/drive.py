@@ -1,7 +1,7 @@
-"""Three drivers of one life: they carry out what `ostinato.engine.lifecycle.live` commands.
+"""Two drivers of one life, and what all share: they carry out what `ostinato.engine.lifecycle.live` commands.
 
-`drive_here` blocks the calling thread; `drive_async` awaits; a `Job` goes on by callbacks and holds no thread while
-it waits for a commit, a slot or the time of its next attempt.
+`drive_here` blocks the calling thread; `drive_async` awaits. The third, `ostinato.runtime.job.Job`, goes on by
+callbacks and holds no thread while it waits.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save
+from ostinato.clock import SECOND
+from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save, Send
 from ostinato.executors.stopping import shield
 from ostinato.future import find_loop, wake_on
 from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
+from ostinato.runtime.sending import Sent
+from ostinato.runtime.standstill import rests
+from ostinato.runtime.tries import hand_over, try_async, try_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ostinato.context import Ended, Handle
+    from ostinato.engine.lifecycle import Result
+    from ostinato.engine.rules import Gate
     from ostinato.future import Settled
     from ostinato.runtime.call import Call
     from ostinato.runtime.runner import Runner
@@ -62,7 +68,7 @@ def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
         if runner.runs_here(call):
             with shield():
                 runner.begin_attempt(call, command.row)
-            ended = runner.attempt(call)
+            ended = try_here(runner, call)
             with shield():
                 return runner.recorder.result(call, ended)
         ended = _elsewhere(runner, call, command)
@@ -74,8 +80,10 @@ def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
             runner.saved(call, command)
         return None
     if kind is Pause:
-        runner.pause(command.seconds)
+        runner.pause_until(command.due_at, call.row.seq)
         return None
+    if kind is Send:
+        return _send_here(runner, call, command)
     if kind is Acquire:
         _enter_here(runner, command)
         return None
@@ -87,11 +95,36 @@ def perform_at_once(runner: Runner, command: Any) -> Any:
     if type(command) is Lookup:
         return runner.recorder.cached(command.key)
     if type(command) is Release:
-        for name, _ in command.gates:
-            runner.session.gates.leave(name)
+        leave_gates(runner, command.gates)
         return None
     message = f"No driver knows how to {type(command).__name__}."
     raise AssertionError(message)
+
+
+def leave_gates(runner: Runner, gates: Iterable[Gate]) -> None:
+    """Give slots back."""
+    for name, _, amount in gates:
+        runner.session.gates.leave(name, amount)
+
+
+def _send_here(runner: Runner, call: Call, command: Send) -> Result:
+    """Have an attempt carried out as a run of its own, and wait for its end in this thread."""
+    with shield():
+        sent = Sent(runner, call, command)
+    event = threading.Event()
+    with sent.awaited():
+        sent.watch(event.set)
+        try:
+            while not sent.ended:
+                event.clear()  # a signal to this thread sets it too
+                if not sent.ended:
+                    runner.rest(event)
+                runner.refuse_when_stopping()
+        except BaseException as signal:
+            sent.drop(signal)
+            raise
+    with shield():
+        return sent.result()
 
 
 def _elsewhere(runner: Runner, call: Call, command: Execute) -> Ended:
@@ -129,7 +162,7 @@ def start_attempt(
 ) -> tuple[Handle, Timer | None]:
     """Hand one attempt to its executor, with a timer where it has a timeout."""
     runner.begin_attempt(call, command.row)
-    handle = runner.submit_attempt(call, done)
+    handle = hand_over(runner, call, done, command.memory)
     timeout = call.options.timeout
     if timeout is None:
         return handle, None
@@ -138,26 +171,25 @@ def start_attempt(
 
 
 def _enter_here(runner: Runner, command: Acquire) -> None:
-    gates = runner.session.gates
-    entered: list[str] = []
+    entered: list[Gate] = []
     try:
-        for name, slots in command.gates:
+        for gate in command.gates:
             event = threading.Event()
-            if not gates.enter(name, slots, event.set):
-                _stand_in_line(runner, name, event)
-            entered.append(name)
+            if not runner.session.gates.enter(*gate, event.set):
+                _stand_in_line(runner, gate, event)
+            entered.append(gate)
     except BaseException:
-        for name in entered:
-            gates.leave(name)
+        leave_gates(runner, entered)
         raise
 
 
-def _stand_in_line(runner: Runner, name: str, event: threading.Event) -> None:
+def _stand_in_line(runner: Runner, gate: Gate, event: threading.Event) -> None:
+    go = event.set
     try:
-        runner.wait(event, None)
+        runner.rest(event)
     except BaseException:
-        if not runner.session.gates.withdraw(name, event.set):
-            runner.session.gates.leave(name)
+        if not runner.session.gates.withdraw(gate[0], go):
+            leave_gates(runner, (gate,))
         raise
 
 
@@ -195,7 +227,9 @@ async def _perform_async(runner: Runner, call: Call, command: Any) -> Any:
     if isinstance(command, Save):
         return await runner.saver().save(call, command)
     if isinstance(command, Pause):
-        return await asyncio.sleep(command.seconds)
+        return await _pause_async(runner, call, command)
+    if isinstance(command, Send):
+        return await _send_async(runner, call, command)
     if isinstance(command, Acquire):
         return await _enter_async(runner, command)
     return perform_at_once(runner, command)
@@ -204,7 +238,7 @@ async def _perform_async(runner: Runner, call: Call, command: Any) -> Any:
 async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
     if call.spec.is_async and not runner.executor_of(call).isolated:
         runner.begin_attempt(call, command.row)
-        return await runner.attempt_async(call)
+        return await try_async(runner, call)
     ended: list[Ended] = []
     handle, timer = None, None
     try:
@@ -227,28 +261,65 @@ async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
     return ended[0]
 
 
+@rests
+async def _pause_async(runner: Runner, call: Call, command: Pause) -> None:
+    seconds = max(0.0, (command.due_at - runner.clock.now()) / SECOND)
+    if not runner.session.is_guest:
+        await asyncio.sleep(seconds)
+        return
+    with runner.still.awaiting(runner, "timer", seq=call.row.seq, due_at=command.due_at):
+        timers: list[Timer] = []
+        woken = wake_on(lambda wake: timers.append(runner.session.timers.later(seconds, lambda: wake(None))))
+        try:
+            await woken
+        finally:
+            timers[0].cancel()
+    runner.refuse_when_stopping()
+
+
+@rests
+async def _send_async(runner: Runner, call: Call, command: Send) -> Result:
+    sent = Sent(runner, call, command)
+    with sent.awaited():
+        events: list[Callable[[Any], None]] = []
+        woken = wake_on(events.append)
+
+        def wake() -> None:
+            events[0](None)
+
+        sent.watch(wake)
+        try:
+            await woken
+            runner.refuse_when_stopping()
+        except BaseException as signal:
+            sent.drop(runner.translate(signal))
+            raise
+    return sent.result()
+
+
+@rests
 async def _enter_async(runner: Runner, command: Acquire) -> None:
     gates = runner.session.gates
-    entered: list[str] = []
+    entered: list[Gate] = []
     try:
-        for name, slots in command.gates:
+        for gate in command.gates:
             go: list[Callable[[Any], None]] = []
             woken = wake_on(go.append)
 
             def enter(go: list[Callable[[Any], None]] = go) -> None:
                 go[0](None)
 
-            if not gates.enter(name, slots, enter):
+            if not gates.enter(*gate, enter):
                 try:
                     await woken
+                    runner.refuse_when_stopping()
                 except BaseException:
-                    if not gates.withdraw(name, enter):
-                        gates.leave(name)
+                    if not gates.withdraw(gate[0], enter):
+                        leave_gates(runner, (gate,))
                     raise
-            entered.append(name)
+            entered.append(gate)
     except BaseException:
-        for name in entered:
-            gates.leave(name)
+        leave_gates(runner, entered)
         raise
 
 
@@ -317,142 +388,3 @@ def _end_all(savings: list[_Saving], error: BaseException | None) -> None:
             saving.set_result(None)
         else:
             saving.set_exception(error)
-
-
-class Job:
-    """A life that goes on by callbacks: for `submit` and `map`."""
-
-    __slots__ = ("_answer", "_ended", "_lock", "call", "handle", "runner", "settle", "stopped", "timer", "waiting")
-
-    def __init__(self, runner: Runner, call: Call, settle: Callable[[Settled], None]) -> None:
-        self.runner, self.call, self.settle = runner, call, settle
-        self.handle: Handle | None = None
-        self.timer: Timer | None = None
-        self.waiting: Callable[[], bool] | None = None
-        """Takes it out of what it waits for; False if that has come already."""
-        self.stopped: BaseException | None = None
-        self._lock = threading.Lock()
-        self._ended = 0
-        """How many attempts have ended."""
-
-    def step(self, answer: Any = None, error: BaseException | None = None) -> None:
-        """Go on with the answer to the last command until one is met that takes time."""
-        life = self.call.life
-        while True:
-            try:
-                command = life.send(answer) if error is None else life.throw(error)
-            except StopIteration as end:
-                self._finish(end.value)
-                return
-            except BaseException as raised:  # the lease is lost, or the store
-                self.runner.job_failed(self, raised)
-                return
-            answer = error = None
-            try:
-                if self.stopped is not None and type(command) in (Execute, Pause, Acquire):
-                    raise self.stopped  # noqa: TRY301  # caught as if the command had raised it
-                if self._start(command):
-                    return
-                answer = self._answer
-            except BaseException as raised:
-                error = raised
-
-    def _start(self, command: Any) -> bool:
-        """Begin to carry out a command; False when the answer is there already."""
-        runner, kind = self.runner, type(command)
-        self._answer: Any = None
-        if kind is Execute:
-            ended = self._ended
-            handle, timer = start_attempt(runner, self.call, command, self._executed)
-            with self._lock:  # it may have ended, and the next attempt have begun, before this line
-                is_over = self._ended != ended
-                if not is_over:
-                    self.handle, self.timer = handle, timer
-            if is_over and timer is not None:
-                timer.cancel()
-            if self.stopped is not None:  # it came before there was a handle
-                handle.stop(self.stopped)
-            return True
-        if kind is Save:
-            runner.journal.save_then(command.entries, _saved, (self, command))
-            return True
-        if kind is Pause:
-            timer = runner.session.timers.later(command.seconds, self.step)
-            self.waiting = timer.cancel
-            self._hear_late_stop()
-            return True
-        if kind is Acquire:
-            if self._enter(command.gates, 0):
-                return False
-            self._hear_late_stop()
-            return True
-        self._answer = perform_at_once(runner, command)
-        return False
-
-    def _hear_late_stop(self) -> None:
-        """Raise a stop that came after the last look and before `waiting` was set, unless it has been seen to."""
-        waiting = self.waiting
-        if self.stopped is not None and waiting is not None and waiting():
-            self.waiting = None
-            raise self.stopped
-
-    def _enter(self, gates: tuple[tuple[str, int], ...], place: int) -> bool:
-        for at in range(place, len(gates)):
-            name, slots = gates[at]
-
-            def go(at: int = at) -> None:
-                self.waiting = None
-                if self._enter(gates, at + 1):
-                    self.step()
-
-            if not self.runner.session.gates.enter(name, slots, go):
-                self.waiting = lambda name=name, go=go, at=at: self._withdraw(gates, at, name, go)
-                return False
-        return True
-
-    def _withdraw(self, gates: Any, at: int, name: str, go: Callable[[], None]) -> bool:
-        if not self.runner.session.gates.withdraw(name, go):
-            return False
-        for entered, _ in gates[:at]:
-            self.runner.session.gates.leave(entered)
-        return True
-
-    def _executed(self, ended: Ended) -> None:
-        with self._lock:
-            timer = self.timer
-            self._ended += 1
-            self.handle = self.timer = None
-        if timer is not None:
-            timer.cancel()
-        try:
-            result = self.runner.recorder.result(self.call, ended)
-        except BaseException as raised:
-            self.step(error=raised)
-            return
-        self.step(result)
-
-    def stop(self, signal: BaseException) -> None:
-        """End it: what runs is stopped, what waits does not begin."""
-        self.stopped = signal
-        handle, waiting = self.handle, self.waiting
-        if handle is not None:
-            handle.stop(signal)
-        if waiting is not None and waiting():
-            self.waiting = None
-            self.step(error=signal)
-
-    def _finish(self, settled: Settled) -> None:
-        self.runner.outstanding.drop_job(self)
-        self.settle(settled)
-
-
-def _saved(jobs: list[tuple[Job, Save]], error: BaseException | None) -> None:
-    for job, command in jobs:
-        try:
-            if error is None:
-                job.runner.saved(job.call, command)
-                job.step()
-            else:
-                job.step(error=error)
-        except BaseException as raised:  # a defect of ours: the others, and the thread that commits, must go on
-            job.runner.job_failed(job, raised)

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ostinato import telemetry
 from ostinato.errors import DefinitionError
 from ostinato.future import Future, MapResults, Settled, Unmapped, find_loop, wake_on
 from ostinato.runtime.arguments import items_of
+from ostinato.runtime.standstill import rests
 from ostinato.states import State
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _QUICK = 128
 """How many items may be under way when they take no time: enough for commits to be shared."""
 _ASYNC = 512
-"""How many async items may be under way: they hold no thread."""
+"""How many async items, or items sent to another pool, may be under way: they hold no thread."""
 _UNCOMMITTED = 2_048
 """How many items may wait for their commit."""
 
@@ -51,7 +53,7 @@ def begin_map(
         DefinitionError: If there is nothing to map over, or lengths that are known differ.
     """
     _check(task, args, kwargs)
-    results: MapResults[Any] = MapResults(task.key, runner.wait)
+    results: MapResults[Any] = MapResults(task.key, runner.wait_for)
     results.expected = _expected(args, kwargs)
     feed = _Feed(runner, task, args, kwargs, frame, results)
     runner.outstanding.opened()
@@ -125,8 +127,9 @@ class _Feed:
         self.frame, self.results = frame, results
         executor = runner.session.executor(task.options.executor or runner.flow.options.executor)
         is_async = task.spec.is_async and not executor.isolated
-        self._room = _ASYNC if is_async else max(2, math.ceil(1.1 * executor.slots))
-        self._may_deepen = not is_async and not executor.isolated
+        holds_none = is_async or task.options.pool is not None
+        self._room = _ASYNC if holds_none else max(2, math.ceil(1.1 * executor.slots))
+        self._may_deepen = not holds_none and not executor.isolated
         self.progress = Progress(results.expected)
         self._began = runner.clock.now()
         self._lock = threading.Lock()
@@ -137,13 +140,15 @@ class _Feed:
         """Feed from a thread of its own."""
         try:
             for future in self._sources():
-                future.wait() if isinstance(future, MapResults) else future.settled()
+                with self._resting():
+                    future.wait() if isinstance(future, MapResults) else future.settled()
             for values in self._items():
                 self._start(values)
                 while self._is_full():
                     event = threading.Event()
                     if self._when_space(event.set):
-                        event.wait()
+                        with self._resting():
+                            event.wait()
                 if self._must_stop():
                     break
         except BaseException as error:  # the user's iterable failed: whoever takes the results hears it
@@ -151,8 +156,22 @@ class _Feed:
         finally:
             self._end()
 
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        """Wait for other parts of the run."""
+        still = self.runner.still
+        still.rest()
+        try:
+            yield
+        finally:
+            goes_on = still.rise()
+        if not goes_on:
+            self.runner.refuse_when_stopping()
+
+    @rests
     async def run_async(self) -> None:
         """Feed from the loop that the flow runs on."""
+        self.runner.still.rest()  # whether it does is seen on its loop
         try:
             for future in self._sources():
                 await (
@@ -172,6 +191,7 @@ class _Feed:
         except BaseException as error:
             self._fail(error)
         finally:
+            self.runner.still.rise()
             self._end()
 
     def _must_stop(self) -> bool:

@@ -28,10 +28,21 @@ _SHOWN = 5
 _CLOSE = 200
 
 
+def store_for(settings: Settings) -> Store:
+    """Open the store that the settings name: a server, or a database."""
+    return open_store(
+        settings.store_url,
+        durability=settings.durability,
+        lease=settings.lease,
+        max_recoveries=settings.max_recoveries,
+        token=settings.token,
+    )
+
+
 @contextmanager
 def store_of(settings: Settings) -> Iterator[Store]:
-    """Open the store while the context lasts, for what needs no lease."""
-    store = open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
+    """Open the store while the context lasts, the server's where one is named, for what needs no lease."""
+    store = store_for(settings)
     try:
         yield store
     finally:

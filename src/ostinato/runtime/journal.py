@@ -24,7 +24,7 @@ from ostinato.records import Commit, LogBatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ostinato.records import Event, LogLine, RunEnd, TaskRun
+    from ostinato.records import Event, LogLine, RunEnd, Suspension, TaskRun
     from ostinato.store.store import Store
 
     Waiter = Callable[[list[Any], BaseException | None], None]
@@ -72,6 +72,7 @@ class Journal:
         committer: Commits for those who do not wait.
         on_failure: Called once with the error after which nothing can be written any more.
         on_cancel: Called when a commit reports that somebody asked to cancel the run.
+        numbered: Whether commits bear numbers, since what lies between may deliver one twice.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Journal:
         *,
         on_failure: Callable[[BaseException], None],
         on_cancel: Callable[[], None],
+        numbered: bool = False,
     ) -> None:
         self.store, self.run_id, self.epoch = store, run_id, epoch
         self.failure: BaseException | None = None
@@ -91,10 +93,12 @@ class Journal:
         self._rows: dict[int, TaskRun] = {}
         self._rest: dict[str, list[Any]] = {}
         self._end: RunEnd | None = None
+        self._suspend: Suspension | None = None
         self._waiters: list[tuple[Waiter, Any]] = []
         self._busy = False
         self._lines: list[LogLine] = []
         self._batches = 0
+        self._number = 0 if numbered else None
         self._usual: float | None = None
         """Seconds that a commit takes, the latest counting most; None before the first."""
 
@@ -188,9 +192,11 @@ class Journal:
             if more:
                 self._rest.setdefault(name, []).extend(more)
         self._end = entries.end or self._end
+        self._suspend = entries.suspend or self._suspend
 
     def _take(self) -> tuple[Commit, list[tuple[Waiter, Any]]]:
-        entries = Commit(task_runs=list(self._rows.values()), end=self._end, **self._rest)
+        entries = Commit(task_runs=list(self._rows.values()), end=self._end, suspend=self._suspend, **self._rest)
+        self._suspend = None
         self._rows, self._rest = {}, {}
         if self._lines:
             lines, self._lines = self._lines, []
@@ -219,7 +225,7 @@ class Journal:
         if error is None:
             began = time.monotonic()
             try:
-                cancelled = self.store.commit(self.run_id, self.epoch, entries)
+                cancelled = self._store(entries)
             except BaseException as raised:  # all who shared the commit must hear of it
                 error = raised
             took = time.monotonic() - began
@@ -238,6 +244,12 @@ class Journal:
         elif cancelled:
             self._on_cancel()
         return error
+
+    def _store(self, entries: Commit) -> bool:
+        if self._number is None:
+            return self.store.commit(self.run_id, self.epoch, entries)
+        self._number += 1
+        return self.store.commit(self.run_id, self.epoch, entries, number=self._number)
 
 
 _LISTS = ("attempts", "events", "states", "cached", "blobs", "orphans")

@@ -19,7 +19,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -32,8 +32,9 @@ from ostinato.io.exceptions import encode_error
 from ostinato.io.pickles import stand_in_for_main
 from ostinato.io.results import ResultStore
 from ostinato.outcomes import Cancel, Skip
+from ostinato.runtime.cancelling import cancel_run
 from ostinato.runtime.finding import choose, choose_one, find_run, refuse_child, refuse_if_held, rows_of, store_of
-from ostinato.runtime.passes import new_run
+from ostinato.runtime.making import new_run
 from ostinato.runtime.start import begin, opened, stored_parameters, take_up, unloadable
 from ostinato.settings import load_settings
 from ostinato.states import State
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ostinato.store.store import Store
 
 replace = msgspec.structs.replace
+Verb = Literal["resume", "retry", "rerun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,7 @@ def resume(run_id: str, settings: Settings | None = None) -> Carried:
         RunStateError: If it is not interrupted; the message says which verb fits.
         TargetError: If its flow cannot be loaded.
     """
-    with opened(settings or load_settings(), kind="cli") as (session, passes):
-        run = find_run(session.store, run_id)
-        _refuse(session.store, run, "resume")
-        if run.state not in {State.CRASHED, State.QUEUED, State.SCHEDULED}:
-            ended = f"Run {run.id} of {run.flow} {_PAST[run.state]}; it was not interrupted."
-            raise RunStateError(f"{ended} {_fitting(run)}")
-        return _take_up(session, passes, run, lambda: session.store.reopen(run.id, session.worker_id))
+    return _take_up_again(run_id, "resume", settings=settings)
 
 
 def retry(run_id: str, settings: Settings | None = None) -> Carried:
@@ -110,15 +106,7 @@ def retry(run_id: str, settings: Settings | None = None) -> Carried:
         RunStateError: If it succeeded, or a process holds it.
         TargetError: If its flow cannot be loaded.
     """
-    with opened(settings or load_settings(), kind="cli") as (session, passes):
-        run = find_run(session.store, run_id)
-        _refuse(session.store, run, "retry")
-        if run.state is State.SUCCEEDED:
-            raise RunStateError(f"Run {run.id} of {run.flow} succeeded; there is nothing to retry. {_fitting(run)}")
-        again = unfinished(_own(run, rows_of(session.store, run)))
-        return _take_up(
-            session, passes, run, lambda: session.store.reopen(run.id, session.worker_id, again=again, attempt=True)
-        )
+    return _take_up_again(run_id, "retry", settings=settings)
 
 
 def rerun(run_id: str, task: str, *, everything: bool = False, settings: Settings | None = None) -> Carried:
@@ -138,25 +126,27 @@ def rerun(run_id: str, task: str, *, everything: bool = False, settings: Setting
         RunStateError: If a process holds the run, or it is a child run.
         TargetError: If its flow cannot be loaded.
     """
-    with opened(settings or load_settings(), kind="cli") as (session, passes):
-        run = find_run(session.store, run_id)
-        refuse_child(run, f"rerun {run.parent_run_id} --from {run.flow}")
-        refuse_if_held(session.store, run, "rerun")
-        plan = _plan(rows_of(session.store, run), task)
-        _refuse_read_through(run, plan.chosen, task)
-        own = {row.seq for row in _own(run, plan.rows)}
-        clear, stale = plan.clear & own, plan.stale & own
-        if everything:
-            clear, stale = clear | stale | (plan.below & own), set()
-        again = set(unfinished(_own(run, plan.rows))) - clear - stale
-        return _take_up(
-            session,
-            passes,
-            run,
-            lambda: session.store.reopen(
-                run.id, session.worker_id, again=sorted(again), clear=sorted(clear), stale=sorted(stale), attempt=True
-            ),
-        )
+    return _take_up_again(run_id, "rerun", task, everything=everything, settings=settings)
+
+
+def queue_again(store: Store, run: Run, verb: Verb, task: str = "", *, everything: bool = False) -> Run:
+    """Resume, retry or rerun a run that belongs to a work pool: one of its workers does it.
+
+    Args:
+        store: Where the run is.
+        run: The run.
+        verb: What is done, as the function of that name does it in this process.
+        task: For ``rerun``: the task runs.
+        everything: For ``rerun``: whether all that depends on them runs again.
+
+    Raises:
+        UsageError: If it belongs to no pool, or the task names nothing in this run.
+        RunStateError: If a process holds the run, its state does not allow it, or it is a child run.
+    """
+    if run.pool is None:
+        raise UsageError(f"Run {run.id} belongs to no work pool. Do it here: `ostinato runs {verb} {run.id}`.")
+    what = _again(store, run, verb, task, everything=everything)
+    return _reopen(store, run, what, None)
 
 
 def fork(
@@ -206,20 +196,20 @@ def fork(
 
 
 def cancel(run_id: str, settings: Settings | None = None) -> Run:
-    """Ask a run to stop; one that no process holds is cancelled at once.
+    """Ask a run to stop, and its child runs; one that no process holds is cancelled at once.
 
     Raises:
         UnknownRunError: If no run, or more than one, is meant.
         RunStateError: If it has ended already.
     """
     with store_of(settings or load_settings()) as store:
-        return store.request_cancel(find_run(store, run_id).id)
+        return cancel_run(store, find_run(store, run_id).id)
 
 
 def mark(
     run_id: str, task: str, state: str, value: Any = None, settings: Settings | None = None
 ) -> tuple[Run, TaskRun]:
-    """Say how a task run ended, in place of what is on record.
+    """Say how a task run ended, in place of what is on record; see `mark_in`.
 
     Args:
         run_id: The run; no process may hold it.
@@ -227,28 +217,36 @@ def mark(
         state: ``succeeded``, ``failed``, ``skipped`` or ``cancelled``.
         value: What it gives to whatever takes it, when it succeeded.
         settings: Instead of those of the environment.
+    """
+    settings = settings or load_settings()
+    with store_of(settings) as store:
+        return mark_in(
+            store, ResultStore(settings.results_url, token=settings.token), find_run(store, run_id), task, state, value
+        )
+
+
+def mark_in(
+    store: Store, results: ResultStore, run: Run, task: str, state: str, value: Any = None
+) -> tuple[Run, TaskRun]:
+    """Say how a task run ended, in a store that is open.
 
     Returns:
         The run, and the task run as it was.
 
     Raises:
-        UnknownRunError: If no run, or more than one, is meant.
         UsageError: If the task names nothing or several, or the state cannot be marked.
         RunStateError: If a process holds the run.
     """
     wanted = _markable(state)
     if value is not None and wanted is not State.SUCCEEDED:
         raise UsageError(f"Only a task run that is marked as succeeded has a value; it is to be {wanted}.")
-    settings = settings or load_settings()
-    with store_of(settings) as store:
-        run = find_run(store, run_id)
-        refuse_if_held(store, run, "mark a task run of")
-        row = choose_one(rows_of(store, run), task)
-        _refuse_read_through(run, [row], task)
-        if row.kind == "flow":
-            raise UsageError(f"{row.task} is a child run, {row.child_run_id}: mark a task run in that one.")
-        result, digest = _marked_result(ResultStore(settings.results_url), row, wanted, value)
-        return store.mark(run.id, row.seq, wanted, result=result, result_fp=digest), row
+    refuse_if_held(store, run, "mark a task run of")
+    row = choose_one(rows_of(store, run), task)
+    _refuse_read_through(run, [row], task)
+    if row.kind == "flow":
+        raise UsageError(f"{row.task} is a child run, {row.child_run_id}: mark a task run in that one.")
+    result, digest = _marked_result(results, row, wanted, value)
+    return store.mark(run.id, row.seq, wanted, result=result, result_fp=digest), row
 
 
 _MARKS = (State.SUCCEEDED, State.FAILED, State.SKIPPED, State.CANCELLED)
@@ -291,9 +289,50 @@ def load_for(run: Run) -> Flow[Any, Any]:
     return flow
 
 
-def _refuse(store: Store, run: Run, verb: str) -> None:
-    refuse_child(run, f"{verb} {run.parent_run_id}")
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Which task runs of a run run again, and whether that is a new attempt of the run."""
+
+    again: Sequence[int] = ()
+    clear: Sequence[int] = ()
+    stale: Sequence[int] = ()
+    attempt: bool = True
+
+
+def _take_up_again(
+    run_id: str, verb: Verb, task: str = "", *, everything: bool = False, settings: Settings | None
+) -> Carried:
+    with opened(settings or load_settings(), kind="cli") as (session, passes):
+        run = find_run(session.store, run_id)
+        what = _again(session.store, run, verb, task, everything=everything)
+        return _take_up(session, passes, run, lambda: _reopen(session.store, run, what, session.worker_id))
+
+
+def _reopen(store: Store, run: Run, what: _Again, worker_id: str | None) -> Run:
+    return store.reopen(run.id, worker_id, again=what.again, clear=what.clear, stale=what.stale, attempt=what.attempt)
+
+
+def _again(store: Store, run: Run, verb: Verb, task: str, *, everything: bool) -> _Again:
+    """Refuse what a run's state does not allow; say what of it runs again."""
+    refuse_child(run, f"{verb} {run.parent_run_id}" + (f" --from {run.flow}" if verb == "rerun" else ""))
     refuse_if_held(store, run, verb)
+    if verb == "resume":
+        if run.state not in {State.CRASHED, State.QUEUED, State.SCHEDULED}:
+            ended = f"Run {run.id} of {run.flow} {_PAST[run.state]}; it was not interrupted."
+            raise RunStateError(f"{ended} {_fitting(run)}")
+        return _Again(attempt=False)
+    if verb == "retry":
+        if run.state is State.SUCCEEDED:
+            raise RunStateError(f"Run {run.id} of {run.flow} succeeded; there is nothing to retry. {_fitting(run)}")
+        return _Again(unfinished(_own(run, rows_of(store, run))))
+    plan = _plan(rows_of(store, run), task)
+    _refuse_read_through(run, plan.chosen, task)
+    own = {row.seq for row in _own(run, plan.rows)}
+    clear, stale = plan.clear & own, plan.stale & own
+    if everything:
+        clear, stale = clear | stale | (plan.below & own), set()
+    again = set(unfinished(_own(run, plan.rows))) - clear - stale
+    return _Again(sorted(again), sorted(clear), sorted(stale))
 
 
 _PAST = {

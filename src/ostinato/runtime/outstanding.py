@@ -11,7 +11,7 @@ from ostinato.outcomes import Cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ostinato.runtime.drive import Job
+    from ostinato.runtime.job import Job
 
     Stopper = Callable[[BaseException], None]
 
@@ -53,6 +53,11 @@ class Outstanding:
         callback(None)
 
     @property
+    def opened_now(self) -> int:
+        """How much is open."""
+        return self._open
+
+    @property
     def is_idle(self) -> bool:
         """Nothing is open."""
         return self._open == 0
@@ -74,6 +79,9 @@ class Outstanding:
         entry = (asyncio.get_running_loop(), current)
         with self._lock:
             self._tasks.add(entry)
+            is_stopped = self.signal is not None
+        if is_stopped:
+            current.cancel()
         return lambda: self._tasks.discard(entry)
 
     def on_stop(self, stopper: Stopper) -> Callable[[], None]:
@@ -85,12 +93,17 @@ class Outstanding:
             stopper(signal)
         return lambda: self._stoppers.discard(stopper)
 
-    def stop(self, signal: BaseException) -> bool:
-        """Stop everything; False when it was stopped before: the first signal counts."""
+    def claim(self, signal: BaseException) -> bool:
+        """Let nothing more begin; False when it was stopped before: the first signal counts."""
         with self._lock:
             if self.signal is not None:
                 return False
             self.signal = signal
+            return True
+
+    def spread(self, signal: BaseException) -> None:
+        """Stop what is open with the signal that was claimed."""
+        with self._lock:
             jobs, tasks, stoppers = list(self._jobs), list(self._tasks), list(self._stoppers)
         for stopper in stoppers:
             stopper(signal)
@@ -98,7 +111,6 @@ class Outstanding:
             job.stop(signal)
         for loop, task in tasks:
             loop.call_soon_threadsafe(task.cancel)
-        return True
 
     def drop_waiting(self) -> None:
         """Stop the jobs that have not begun; what runs may end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ostinato.clock import to_rfc3339
-from ostinato.engine.clearing import parse_ranges
 from ostinato.io.serializers import to_json
 from ostinato.outcomes import parse_failure
 
@@ -41,6 +40,17 @@ def summary(run: Run, counts: Mapping[State, int] | None = None) -> dict[str, An
         "target": run.target,
         "parent_run_id": run.parent_run_id,
         "branch_of": run.branch_of,
+        "kind": run.kind,
+        "deployment": run.deployment,
+        "pool": run.pool,
+        "queue": run.queue if run.pool is not None else None,
+        "priority": run.priority,
+        "scheduled_at": to_rfc3339(run.scheduled_at),
+        "cancel_requested_at": to_rfc3339(run.cancel_requested_at),
+        "recoveries": run.recoveries,
+        "worker_id": run.worker_id,
+        "created_by": run.created_by,
+        "bundle": run.bundle,
     }
     if counts is not None:
         shape["counts"] = {str(state): count for state, count in counts.items()}
@@ -58,16 +68,17 @@ def details(run: Run, rows: Sequence[TaskRun], attempts: Sequence[Attempt] = ())
     ids = {row.seq: row.id for row in rows}
     earlier: dict[int, list[dict[str, Any]]] = {}
     for attempt in attempts:
-        earlier.setdefault(attempt.seq, []).append(_attempt(attempt))
+        earlier.setdefault(attempt.seq, []).append(attempt_of(attempt))
     shown = sorted((row for row in rows if row.kind != "value"), key=lambda row: row.seq)
-    return {**summary(run), "task_runs": [_task_run(row, ids, _own(row, run, earlier)) for row in shown]}
+    return {**summary(run), "task_runs": [task_run(row, ids, _own(row, run, earlier)) for row in shown]}
 
 
 def _own(row: TaskRun, run: Run, earlier: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return earlier.get(row.seq, []) if row.run_id == run.id else []
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def attempt_of(attempt: Attempt) -> dict[str, Any]:
+    """Describe an earlier attempt of a task run."""
     return {
         "attempt": attempt.attempt,
         "epoch": attempt.epoch,
@@ -79,9 +90,17 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _task_run(row: TaskRun, ids: Mapping[int, str], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+def task_run(row: TaskRun, ids: Mapping[int, str], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """Describe a task run.
+
+    Args:
+        row: It, with its latest attempt in it.
+        ids: The ids of those it may depend on or be called by, by number; what is not in it is left out.
+        earlier: The attempts before the latest, described.
+    """
     return {
         "id": row.id,
+        "seq": row.seq,
         "task": row.task,
         "key": row.key,
         "map_index": row.map_index,
@@ -92,14 +111,27 @@ def _task_run(row: TaskRun, ids: Mapping[int, str], earlier: list[dict[str, Any]
         "earlier_attempts": earlier,
         "started_at": to_rfc3339(row.started_at),
         "finished_at": to_rfc3339(row.finished_at),
-        "upstream": [ids[seq] for seq in parse_ranges(row.upstream) if seq in ids],
+        "upstream": [ids[seq] for seq in _among(row.upstream, ids)],
         "parent": None if row.parent_seq is None else ids.get(row.parent_seq),
+        "upstream_seqs": row.upstream or "",
+        "parent_seq": row.parent_seq,
         "kind": row.kind,
         "orphaned": row.orphaned,
         "error": error_of(row.error),
         "child_run_id": row.child_run_id,
         "run_id": row.run_id,
     }
+
+
+def _among(ranges: str | None, seqs: Mapping[int, str]) -> list[int]:
+    """List those of `seqs` that lie in ranges such as ``1-5,8``, however wide these are."""
+    found: list[int] = []
+    for part in ranges.split(",") if ranges else ():
+        first, _, last = part.partition("-")
+        wide = range(int(first), int(last or first) + 1)
+        few, many = (wide, seqs) if len(wide) <= len(seqs) else (seqs, wide)
+        found += [seq for seq in few if seq in many]
+    return found
 
 
 def error_of(error: str | None) -> dict[str, Any] | None:

@@ -30,9 +30,10 @@ _log = logging.getLogger("ostinato.internal")
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a pulse is told, in one line of JSON: by standard input, since the address may hold a password."""
+    """What a pulse is told, in one line of JSON: by standard input, since it may hold a password or a token."""
 
-    database: str
+    store: str
+    token: str
     durability: str
     lease: float
     worker_id: str
@@ -41,7 +42,7 @@ class Orders(msgspec.Struct, frozen=True):
 
 def start_pulse(settings: Settings, worker_id: str) -> subprocess.Popen[bytes] | None:
     """Start a pulse for this process; None where no process can be started: the keeper's own beats must do then."""
-    orders = Orders(settings.database_url, settings.durability, settings.lease, worker_id, os.getpid())
+    orders = Orders(settings.store_url, settings.token, settings.durability, settings.lease, worker_id, os.getpid())
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "ostinato.runtime.pulse"],
@@ -72,7 +73,7 @@ def main() -> None:
     """Renew until standard input ends, or the lease is gone."""
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    store = open_store(orders.database, durability=orders.durability, lease=orders.lease)
+    store = open_store(orders.store, durability=orders.durability, lease=orders.lease, token=orders.token)
     while True:
         if not is_stopped(orders.pid):
             try:

@@ -9,8 +9,10 @@ from ostinato.clock import SECOND
 from ostinato.errors import OstinatoError
 
 if TYPE_CHECKING:
+    from ostinato.io.results import ResultStore
     from ostinato.records import Pruned
     from ostinato.runtime.session import Session
+    from ostinato.store.store import Store
 
 _DAY = 86_400 * SECOND
 _A_LITTLE = 50
@@ -23,22 +25,23 @@ def prune_a_little(session: Session) -> None:
 
 def _quietly(session: Session) -> None:
     try:
-        prune(session, session.settings.retention_days, limit=_A_LITTLE)
+        prune(session.store, session.results, session.settings.retention_days, limit=_A_LITTLE)
     except OstinatoError as error:
         logging.getLogger("ostinato.internal").warning("Old runs could not be removed: %s", error)
 
 
-def prune(session: Session, days: float, *, interrupted: bool = False, limit: int = 1000) -> Pruned:
+def prune(store: Store, results: ResultStore, days: float, *, interrupted: bool = False, limit: int = 1000) -> Pruned:
     """Forget runs that ended more than so many days ago; what can still be reached or resumed is kept.
 
     Args:
-        session: This process.
+        store: Where runs live.
+        results: Where their results are.
         days: The age.
         interrupted: Whether interrupted runs of that age, which could still be resumed, are forgotten too.
         limit: How many at most.
     """
-    before = session.store.now() - round(days * _DAY)
-    pruned = session.store.prune(before, interrupted=interrupted, limit=limit)
+    before = store.now() - round(days * _DAY)
+    pruned = store.prune(before, interrupted=interrupted, limit=limit)
     if pruned.blobs:
-        session.results.delete(pruned.blobs)
+        results.delete(pruned.blobs)
     return pruned

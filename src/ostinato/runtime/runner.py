@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 from ostinato import telemetry
 from ostinato.authoring.spec import spec_of
 from ostinato.authoring.task import TaskOptions
+from ostinato.clock import SECOND
 from ostinato.context import Frame, find_frame
 from ostinato.executors.stopping import Stoppable, shield, waking
 from ostinato.future import Future, MapResults, Settled, find_loop, wake_on
+from ostinato.handle import RunHandle
 from ostinato.outcomes import Cancelled, LeaseLost, Withdrawn
 from ostinato.records import LogLine
 from ostinato.runtime.announcing import announce
 from ostinato.runtime.arguments import pending
-from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here
 from ostinato.runtime.begin import Asked, begin
 from ostinato.runtime.countdown import Countdown
-from ostinato.runtime.drive import Job, Saver, drive_async, drive_here
+from ostinato.runtime.drive import Saver, drive_async, drive_here
 from ostinato.runtime.feeder import begin_map
+from ostinato.runtime.job import Job
 from ostinato.runtime.journal import Journal
+from ostinato.runtime.line import InsideLine
 from ostinato.runtime.outstanding import Outstanding
 from ostinato.runtime.recorder import Recorder
+from ostinato.runtime.room import room_of
+from ostinato.runtime.standstill import Standstill, rests
 from ostinato.states import State
 
 if TYPE_CHECKING:
@@ -31,11 +36,10 @@ if TYPE_CHECKING:
 
     from ostinato.authoring.flow import Flow
     from ostinato.authoring.task import Task
-    from ostinato.context import Ended, Executor, Handle, Note
+    from ostinato.context import Executor
     from ostinato.engine.lifecycle import Save
     from ostinato.engine.memo import Memo
     from ostinato.records import Run, TaskRun
-    from ostinato.runtime.arguments import Arguments
     from ostinato.runtime.call import Call
     from ostinato.runtime.passes import Passes
     from ostinato.runtime.session import Session
@@ -53,6 +57,7 @@ class Runner:
         memo: What the run remembers.
         parameters: The flow's parameters by name, for cache keys.
         passes: Runs child runs.
+        still: That of the run in whose body this child run is called; None for one of its own.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Runner:
         memo: Memo,
         parameters: dict[str, Any],
         passes: Passes,
+        *,
+        still: Standstill | None = None,
     ) -> None:
         self.session, self.run, self.flow, self.memo, self.parameters = session, run, flow, memo, parameters
         self.passes, self.clock = passes, session.clock
@@ -74,9 +81,13 @@ class Runner:
             session.committer,
             on_failure=lambda error: session.ask(lambda: self.stop(LeaseLost(str(error)))),
             on_cancel=lambda: session.ask(lambda: self.stop(Cancelled("somebody asked to cancel the run"))),
+            numbered=session.is_remote,
         )
         self.recorder = Recorder(session, run.id, self.journal)
         self.outstanding = Outstanding()
+        self.line = InsideLine(self)
+        self.still = still or Standstill()
+        self.still.join(self)
         self.body = Stoppable()
         self.closing = False
         """The body has ended badly: what has not begun does not begin."""
@@ -85,14 +96,15 @@ class Runner:
         self.under_way: dict[int, TaskRun] = {}
         """Task runs that have begun and not ended, as they were last noted."""
         self.replayed = 0
+        self.room = room_of(run)
+        """How much of each resource its task runs may take at once."""
         self.uncached: set[str] = set()
         """Tasks of which it was said that a call cannot be cached."""
-        self._check_types = flow.options.types == "on"
         self._seq = memo.next_seq
         self._lock = threading.Lock()
         self._savers: dict[int, Saver] = {}
         self._kept: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly; this holds them
-        session.runners[run.id] = self
+        session.enter(self)
 
     # --- what tasks call: the Runtime Protocol
 
@@ -123,6 +135,13 @@ class Runner:
         self.refuse_when_stopping()
         return self._call_here(Asked(name, spec_of(make), TaskOptions(name=name), kind="value"), (), ())
 
+    def start_run(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunHandle[Any]:
+        """Ask for a run of a flow: the same one whenever this body is run again."""
+        self.refuse_when_stopping()
+        values = tuple(flow.validate(args, kwargs).values())
+        asked = Asked(flow.name, flow.spec, TaskOptions(name=flow.name), kind="start", flow=flow)
+        return RunHandle(self._call_here(asked, values, ()), flow.name, self.line)
+
     def _call_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any]) -> Any:
         return self._hand_over(self._live_here(asked, values, lazy, self._frame()))
 
@@ -138,6 +157,7 @@ class Runner:
         values = asked.spec.bind(args, kwargs)
         return self._hand_over(await self._live_async(asked, values, self._frame()))
 
+    @rests
     async def _live_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame) -> Settled:
         lazy = pending(values)
         for future in (*lazy, *asked.options.wait_for):
@@ -152,7 +172,7 @@ class Runner:
         with shield():
             self.refuse_when_stopping()
             values = task.spec.bind(args, kwargs)
-            future: Future[Any] = Future(task.key, self.wait)
+            future: Future[Any] = Future(task.key, self.wait_for)
             if not self._is_inline(task):
                 self.start(task, values, self._frame(), lambda settled: self._settle(future, settled))
                 return future
@@ -169,12 +189,13 @@ class Runner:
         """Keep a line that the body of the current frame wrote."""
         frame = find_frame()
         if frame is None:
-            self._log(LogLine(self.clock.now(), level, logger, None, self.run.attempt, message), None, None)
+            self.keep_line(LogLine(self.clock.now(), level, logger, None, self.run.attempt, message), None, None)
         else:
             line = LogLine(self.clock.now(), level, logger, frame.seq, frame.attempt, message)
-            self._log(line, frame.task, frame.map_index)
+            self.keep_line(line, frame.task, frame.map_index)
 
-    def _log(self, line: LogLine, task: str | None, map_index: int | None) -> None:
+    def keep_line(self, line: LogLine, task: str | None, map_index: int | None) -> None:
+        """Keep a line, and show it to whoever looks on."""
         self.journal.log(line)
         telemetry.emit("log", (self, task, map_index, line))
 
@@ -187,6 +208,11 @@ class Runner:
         """Count a call of a body; return how many such calls it made before."""
         with self._lock:
             return frame.calls.count(mark)
+
+    @property
+    def begun(self) -> int:
+        """Grows with every task run that is begun."""
+        return self._seq
 
     def next_seq(self) -> int:
         """Give a new task run its place in the run."""
@@ -213,7 +239,7 @@ class Runner:
             settle(settled)
             self.outstanding.closed()
 
-        if task.spec.is_async and not self._executor(task.options).isolated:
+        if task.spec.is_async and task.options.pool is None and not self._executor(task.options).isolated:
             self._start_async(asked, values, frame, end)
             return
         lazy = pending(values)
@@ -224,12 +250,15 @@ class Runner:
         if not left:
             self._launch(asked, values, lazy, frame, end)
             return
-        launch = Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end))
+        self.still.rest()
+        launch = Countdown(len(left), lambda: self._launch(asked, values, lazy, frame, end), self.still.rise)
         for future in left:
             future.on_done(launch)
 
     def _is_inline(self, task: Task[Any, Any]) -> bool:
-        return not task.spec.is_async and self._executor(task.options).name == "inline"
+        if task.spec.is_async or task.options.pool is not None:
+            return False
+        return self._executor(task.options).name == "inline"
 
     def _start_here(
         self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame, end: Settle
@@ -261,6 +290,10 @@ class Runner:
         job.step()
 
     def _start_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame, end: Settle) -> None:
+        loop = find_loop()
+        if loop is not None:
+            self.still.rest()  # whether it does is seen on its loop
+
         async def live_on() -> None:
             release = self.outstanding.adopt()
             try:
@@ -269,9 +302,10 @@ class Runner:
                 settled = self._lost_settled(asked.key, self.translate(error))
             finally:
                 release()
+            if loop is not None:
+                self.still.rise()
             end(settled)
 
-        loop = find_loop()
         if loop is None:
             asyncio.run_coroutine_threadsafe(live_on(), self.session.loop)
         else:
@@ -304,73 +338,14 @@ class Runner:
         return call.flow is not None or (call.options.timeout is None and not self.executor_of(call).isolated)
 
     def begin_attempt(self, call: Call, row: TaskRun) -> None:
-        """Note that an attempt begins; it rides on the next commit."""
+        """Note that an attempt begins, or that it was sent away; it rides on the next commit."""
         self.refuse_when_stopping()
-        row.started_at = self.clock.now()
+        row.started_at = row.started_at or self.clock.now()
         call.row = row
         self.journal.note(row)
         self.under_way[row.seq] = row
         telemetry.emit("task_run.running", (self, row))
         announce(call.options.hooks, "started", self.flow.name, row)
-
-    def _attempt_frame(self, call: Call) -> Frame:
-        row = call.row
-        return Frame(
-            runtime=self,
-            run_id=self.run.id,
-            flow=self.flow.name,
-            task=row.task,
-            task_run_id=row.id,
-            seq=row.seq,
-            attempt=row.attempt,
-            map_index=row.map_index,
-            scheduled_at=self.run.scheduled_at,
-            clears=row.clears,
-            tags=call.options.tags,
-            state=self.recorder.state_of(call),
-        )
-
-    def attempt(self, call: Call) -> Ended:
-        """Run one attempt in this thread."""
-        if call.flow is not None:
-            return self.passes.child_here(self, call)
-        return attempt_here(call.spec, call.arguments.values, self._attempt_frame(call), self.clock, self._origin(call))
-
-    async def attempt_async(self, call: Call) -> Ended:
-        """Run one attempt on this loop."""
-        if call.flow is not None:
-            return await self.passes.child_async(self, call)
-        frame, limit = self._attempt_frame(call), call.options.timeout
-        return await attempt_async(call.spec, call.arguments.values, frame, self.clock, self._origin(call), limit=limit)
-
-    def _origin(self, call: Call) -> Callable[[int], str] | None:
-        """Return what says where an argument came from, or None to leave types unchecked."""
-        if not self._check_types or call.options.when != "all_succeeded":
-            return None
-        return lambda place: _from_task(call.arguments, place)
-
-    def submit_attempt(self, call: Call, done: Callable[[Ended], None]) -> Handle:
-        """Hand one attempt to its executor."""
-        executor = self.executor_of(call)
-        if not executor.isolated:
-            return executor.submit(lambda: self.attempt(call), done)
-        work = RemoteAttempt(
-            call.spec.fn,
-            call.arguments.values,
-            self._attempt_frame(call),
-            self.recorder.load_state(call),
-            check=self._origin(call) is not None,
-            echo=self.session.settings.display == "none",
-        )
-        return executor.submit(work, done, lambda note: self._noted(call.row, note))
-
-    def _noted(self, row: TaskRun, note: Note) -> None:
-        if note.kind == "state":
-            self.recorder.keep_state(row.id, *note.body)
-        else:
-            level, logger, message = note.body
-            line = LogLine(self.clock.now(), level, logger, row.seq, row.attempt, message)
-            self._log(line, row.task, row.map_index)
 
     def saved(self, call: Call, command: Save) -> None:
         """Hear that a task run's row is durable."""
@@ -414,8 +389,9 @@ class Runner:
         while not self.outstanding.is_idle:
             event = threading.Event()
             self.outstanding.when_idle(lambda _, event=event: event.set())  # type: ignore[misc]
-            self.wait(event, None)
+            self.rest(event)
 
+    @rests
     async def drain_async(self) -> None:
         """Wait, on this loop, until everything that was begun has ended."""
         if not self.outstanding.is_idle:
@@ -428,22 +404,47 @@ class Runner:
         with self.session.blocked(), waking(event.set):
             return event.wait(timeout)
 
+    def rest(self, event: threading.Event) -> None:
+        """Wait in this thread for another part of the run, or for something that is awaited outside.
+
+        Raises:
+            Suspended: When the run gives up its process meanwhile.
+        """
+        with self.still.body():
+            self.wait(event, None)
+
+    def wait_for(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait as user code asks to: without end, which may outlast this process, or so many seconds, in it."""
+        if timeout is not None:
+            return self.wait(event, timeout)
+        self.rest(event)
+        return event.is_set()
+
     def _await_here(self, future: Future[Any] | MapResults[Any]) -> None:
         while not future.done():
             event = threading.Event()
             future.on_done(lambda _, event=event: event.set())  # type: ignore[misc]
-            self.wait(event, None)
+            self.rest(event)
             self.refuse_when_stopping()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, wait: Callable[[threading.Event, float], object] | None = None) -> None:
         """Wait in this thread, unless the run is stopped."""
         event = threading.Event()
         release = self.outstanding.on_stop(lambda _: event.set())
         try:
-            self.wait(event, seconds)
+            (wait or self.wait)(event, seconds)
         finally:
             release()
         self.refuse_when_stopping()
+
+    def pause_until(self, due_at: int, seq: int | None) -> None:
+        """Wait in this thread until an instant; the process may be given up meanwhile."""
+
+        def wait(event: threading.Event, seconds: float) -> None:
+            with self.still.awaiting(self, "timer", seq=seq, due_at=due_at), self.still.body():
+                self.wait(event, seconds)
+
+        self.pause(max(0.0, (due_at - self.clock.now()) / SECOND), wait)
 
     @property
     def stopping(self) -> BaseException | None:
@@ -463,15 +464,12 @@ class Runner:
 
     def stop(self, signal: BaseException) -> None:
         """Stop the run: its body, what runs, what waits. The first signal counts."""
-        if self.outstanding.stop(signal):
-            telemetry.emit("run.stopping", (self, signal))
-            self.body.stop(signal)
-            self.session.wake_main()
+        if self.outstanding.claim(signal):
+            self.spread(signal)
 
-
-def _from_task(arguments: Arguments, place: int) -> str:
-    digest = arguments.prints[place].digest
-    for settled in arguments.upstream:
-        if settled.fp == digest:
-            return f", the result of {settled.task}"
-    return ""
+    def spread(self, signal: BaseException) -> None:
+        """Stop everything with the signal that was claimed."""
+        self.outstanding.spread(signal)
+        telemetry.emit("run.stopping", (self, signal))
+        self.body.stop(signal)
+        self.session.wake_main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.metadata
 import logging
@@ -21,12 +22,13 @@ from ostinato.ids import new_id
 from ostinato.io.results import ResultStore
 from ostinato.outcomes import Cancelled, LeaseLost
 from ostinato.records import Worker
+from ostinato.runtime.finding import store_for
 from ostinato.runtime.gates import Gates
 from ostinato.runtime.journal import Committer
+from ostinato.runtime.lookout import Lookout
 from ostinato.runtime.process import process_started, this_host
 from ostinato.runtime.pulse import start_pulse, stop_pulse
 from ostinato.runtime.timers import Timers
-from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +46,7 @@ _FULL = 10
 """Python's own number of middle collections to a full one."""
 
 
+@functools.cache
 def version() -> str:
     """Return the version of Ostinato that is installed."""
     try:
@@ -53,25 +56,44 @@ def version() -> str:
 
 
 class Session:
-    """What the runs of this process share. Leaving it gives everything back."""
+    """What the runs of this process share. Leaving it gives everything back.
 
-    def __init__(self, settings: Settings, *, kind: str = "script", store: Store | None = None) -> None:
+    Args:
+        settings: What is set.
+        kind: What this process is as a worker.
+        store: Instead of the one that the settings name.
+        guest: The id of the worker on whose lease the runs of this process are: it beats for them, this process
+            neither registers nor leaves, and a `store` that it brings along stays open.
+    """
+
+    def __init__(
+        self, settings: Settings, *, kind: str = "script", store: Store | None = None, guest: str | None = None
+    ) -> None:
         self.settings = settings
         self.clock: Clock = SystemClock()
-        self.store = store or open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
-        self.results = ResultStore(settings.results_url)
+        self.is_guest = guest is not None
+        self.store = store or store_for(settings)
+        self.is_remote = settings.store_url.startswith(("http://", "https://"))
+        """Commits go over a wire that may deliver them twice, so they are numbered."""
+        self.results = ResultStore(settings.results_url, token=lambda: getattr(self.store, "token", ""))
         self.gates = Gates()
         self.timers = Timers()
+        self.lookout = Lookout(self.store)
         self.committer = Committer()
         self.runners: dict[str, Runner] = {}
-        self.worker_id = new_id(self.clock.now())
+        self.worker_id = guest or new_id(self.clock.now())
         self.version = version()
         self.cwd = str(Path.cwd())
+        self.minded: set[str] = set()
+        """Pools of which it is looked, or was, whether anybody serves them."""
         self.interrupted = threading.Event()
         """Set once somebody has pressed Ctrl-C."""
         self.wake_main: Callable[[], None] = lambda: None
         """Wakes the main thread when it waits in C; set while signals are handled."""
         self._kind = kind
+        self._keeps_store = guest is not None and store is not None
+        self._signals: dict[str, BaseException] = {}
+        """What runs are to be stopped with that were to begin."""
         self._executors: dict[Any, Executor] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -79,7 +101,15 @@ class Session:
         self._keeper: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Register this process as a worker and begin to renew its lease."""
+        """Register this process as a worker and begin to renew its lease, unless it is a guest."""
+        if not self.is_guest:
+            self._register()
+        self._keeper = threading.Thread(target=self._keep, name="ostinato-keeper", daemon=True)
+        self._keeper.start()
+        self._collector = _collect_rarely()
+        return self
+
+    def _register(self) -> None:
         now = self.clock.now()
         pid = os.getpid()
         self.store.register(
@@ -94,10 +124,6 @@ class Session:
                 expires_at=now,
             )
         )
-        self._keeper = threading.Thread(target=self._keep, name="ostinato-keeper", daemon=True)
-        self._keeper.start()
-        self._collector = _collect_rarely()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop what runs, give the lease back, close the store."""
@@ -107,15 +133,18 @@ class Session:
             self._keeper.join(timeout=10)
         for executor in self._executors.values():
             executor.close()
+        self.lookout.close()
         self.committer.close()
         self.timers.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-        try:
-            self.store.leave(self.worker_id)
-        except StoreError as error:
-            _log.debug("could not leave: %s", error)
-        self.store.close()
+        if not self.is_guest:
+            try:
+                self.store.leave(self.worker_id)
+            except StoreError as error:
+                _log.debug("could not leave: %s", error)
+        if not self._keeps_store:
+            self.store.close()
 
     def executor(self, spec: str | Executor | None) -> Executor:
         """Return the executor of that name, started when it is first needed, or the one that is handed in."""
@@ -151,6 +180,30 @@ class Session:
         if self.settings.display != "none":
             write_error(line)
 
+    # --- the runs under way
+
+    def enter(self, runner: Runner) -> None:
+        """Take a run among those under way; it is stopped at once if that was asked for before it began."""
+        with self._lock:
+            self.runners[runner.run.id] = runner
+            signal = self._signals.pop(runner.run.id, None)
+        if signal is not None:
+            runner.stop(signal)
+
+    def stop(self, run_id: str, signal: BaseException) -> None:
+        """Stop a run of this session, also one that is only about to begin; from any thread."""
+        with self._lock:
+            runner = self.runners.get(run_id)
+            if runner is None:
+                self._signals[run_id] = signal
+                return
+        runner.stop(signal)
+
+    def forget(self, run_id: str) -> None:
+        """Drop what a run that is over was to be stopped with."""
+        with self._lock:
+            self._signals.pop(run_id, None)
+
     def ask(self, action: Callable[[], None]) -> None:
         """Have something done on the keeper's thread; safe in a signal handler."""
         self._asked.put(action)
@@ -177,8 +230,10 @@ class Session:
                 runner.journal.flush()
                 if runner.body.is_unheard:  # it began to wait in C just before the first signal came
                     self.wake_main()
+                if self.is_guest and runner.run.pool is not None:
+                    runner.still.look(self.settings.suspend_after)
             now = time.monotonic()
-            if now >= next_beat:
+            if now >= next_beat and not self.is_guest:
                 next_beat = now + self._beat_every
                 last_ok = self._beat(last_ok)
                 pulse = pulse or start_pulse(self.settings, self.worker_id)

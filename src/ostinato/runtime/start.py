@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from ostinato.errors import RunCancelledError, RunStateError, StoreError, TargetError, UsageError
 from ostinato.fingerprint import fingerprint
+from ostinato.handle import RunHandle
 from ostinato.ids import new_id
 from ostinato.outcomes import Cancelled, Interrupted, Withdrawn
 from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
-from ostinato.runtime.passes import Passes, new_run
+from ostinato.runtime.line import OutsideLine
+from ostinato.runtime.making import new_run, started_run
+from ostinato.runtime.passes import Passes
 from ostinato.runtime.process import sweep
 from ostinato.runtime.retention import prune_a_little
-from ostinato.runtime.session import Session
+from ostinato.runtime.session import Session, version
 from ostinato.runtime.signals import interruptible
 from ostinato.settings import load_settings
 from ostinato.states import State
@@ -53,6 +56,21 @@ async def _run_async(flow: Flow[Any, Any], parameters: dict[str, Any]) -> Any:
     with _clean(), opened(load_settings()) as (session, passes):
         run, given, finished = begin(session, flow, parameters)
         return _recorded(session, run) if finished else await passes.run_async(run, flow, given)
+
+
+def start_elsewhere(flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunHandle[Any]:
+    """Ask for a run of a flow that a worker carries out.
+
+    Raises:
+        ParameterError: If the parameters are refused; no run was made.
+        UsageError: If no worker could find the flow.
+    """
+    with _clean():
+        parameters = flow.validate(args, kwargs)
+        line = OutsideLine(load_settings())
+        stored, _ = line.results.dump(parameters, fingerprint(parameters), 1 << 20)
+        wanted = started_run(line.store, flow, stored, identity=new_id(line.store.now()), version=version())
+        return RunHandle(line.store.create(wanted).id, flow.name, line)
 
 
 def _recorded(session: Session, run: Run) -> Any:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ostinato.errors import RunStateError, UnknownRunError
-from ostinato.records import Run, Worker
+from ostinato.records import Event, Run, Wait, Worker
 from ostinato.states import State
-from ostinato.store import statements
+from ostinato.store import recovery, statements, tickets, waits
+from ostinato.store.events import append, as_json, tell
 from ostinato.store.rows import cleaned, columns, records, to_row
+from ostinato.store.transactions import named
 
 if TYPE_CHECKING:
-    from ostinato.store.sql import Session
+    from ostinato.store.transactions import Session
 
 
 class Reopening(msgspec.Struct, frozen=True):
@@ -29,6 +31,7 @@ class Reopening(msgspec.Struct, frozen=True):
     clear: list[int]
     stale: list[int]
     attempt: bool
+    epoch: int | None = None
 
 
 class Marking(msgspec.Struct, frozen=True):
@@ -49,7 +52,7 @@ def get(tx: Session, run_id: str, statement: str = statements.GET_RUN) -> Run:
     return found[0]
 
 
-def create(tx: Session, run: Run) -> Run:
+def create(tx: Session, run: Run, now: int) -> Run:
     """Insert a run; return it as stored, or the one that was there."""
     run = cleaned(run)
     if run.branch_of is not None:
@@ -58,12 +61,33 @@ def create(tx: Session, run: Run) -> Run:
         run = msgspec.structs.replace(run, epoch=1)
     row = to_row(Run)(run)
     if tx.change(statements.INSERT_RUN, **dict(zip(columns(Run), row, strict=True))):
+        _enqueue(tx, run, now)
         return records(Run, [row])[0]
     if run.key is not None:
         found = records(Run, tx.rows(statements.RUN_BY_KEY, flow=run.flow, key=run.key))
         if found:
             return found[0]
     return get(tx, run.id)
+
+
+def _enqueue(tx: Session, run: Run, now: int) -> None:
+    """Give a new run its ticket, or its wait until it begins; put on record who asked for it."""
+    asked = _asked(run, now)
+    if run.state is State.QUEUED and run.pool is not None:
+        tickets.put(tx, [run.id], now, "created", more=asked)
+        return
+    append(tx, asked)
+    if run.state is State.SCHEDULED and run.scheduled_at is not None:
+        start = Wait(run_id=run.id, n=0, kind="start", due_at=run.scheduled_at, created_at=now)
+        tx.change(statements.PUT_WAIT, **named(start))
+
+
+def _asked(run: Run, now: int) -> list[Event]:
+    """Say who asked for a run; one that another run has asked for is that run's own doing."""
+    if run.created_by is None or run.parent_run_id is not None:
+        return []
+    data = as_json({"actor": run.created_by, "what": run.id, "deployment": run.deployment})
+    return [Event(at=now, kind="audit.run_started", run_id=run.id, data=data)]
 
 
 def _lock_branch(tx: Session, branch: str | None) -> None:
@@ -78,11 +102,17 @@ def _lock_branch(tx: Session, branch: str | None) -> None:
 def reopen(tx: Session, what: Reopening) -> Run:
     """Raise the epoch of a run that nobody holds, clear what was asked, lease it to the worker."""
     run = get(tx, what.run_id, statements.LOCK_RUN)
+    if what.epoch is not None and run.epoch != what.epoch:
+        return _repeated(run, what)
     now = tx.now()
-    _refuse_if_held(tx, run, now)
-    if run.worker_id is not None:
-        lose(tx, run, now)
+    is_ours = run.worker_id is not None and run.worker_id == what.worker_id  # it begins its next attempt
+    if not is_ours:
+        _refuse_if_held(tx, run, now)
+    if run.worker_id is not None and not is_ours:
+        tell(tx, run.id, "run.crashed", now, recovery.lost_data(run, None))
         run.state = State.CRASHED
+    tx.change(statements.REMOVE_TICKETS, ids=[run.id])
+    tx.change(statements.REMOVE_WAITS, ids=[run.id])
     tx.change(statements.CLOSE_TASK_RUNS, run_id=run.id, state="crashed", reason="lost", now=now)
     for seqs, reason, clears in ((what.again, "retried", 0), (what.clear, "cleared", 1), (what.stale, "stale", 1)):
         if seqs:
@@ -97,7 +127,20 @@ def reopen(tx: Session, what: Reopening) -> Run:
         worker_id=what.worker_id,
         started_at=None if what.worker_id is None else now,
     )
+    if what.worker_id is None and run.pool is not None:
+        tickets.put(tx, [run.id], now, "recovered" if run.state is State.CRASHED else "reopened")
     return get(tx, run.id)
+
+
+def _repeated(run: Run, what: Reopening) -> Run:
+    """Return a run that this very call has reopened before, or refuse."""
+    expected = State.QUEUED if what.worker_id is None else State.RUNNING
+    if (run.epoch, run.worker_id, run.state) == ((what.epoch or 0) + 1, what.worker_id, expected):
+        return run
+    raise RunStateError(
+        f"Run {run.id} is {run.state} in epoch {run.epoch}, not {what.epoch}: somebody else has taken it up meanwhile. "
+        f"Look at it before you try again."
+    )
 
 
 def _recoveries(run: Run) -> int:
@@ -118,11 +161,15 @@ def request_cancel(tx: Session, run_id: str) -> Run:
     else:
         tx.change(statements.CANCEL_RUN, id=run.id, now=now)
         tx.change(statements.CLOSE_TASK_RUNS, run_id=run.id, state="cancelled", reason=None, now=now)
-        emit(tx, run.id, "run.cancelled", now)
+        tx.change(statements.REMOVE_TICKETS, ids=[run.id])
+        tx.change(statements.REMOVE_WAITS, ids=[run.id])
+        tell(tx, run.id, "run.cancelled", now)
+        if run.awaited:
+            waits.wake_waiters(tx, [run.id], now)
     return get(tx, run.id)
 
 
-def mark(tx: Session, what: Marking) -> Run:
+def mark(tx: Session, what: Marking, limit: int) -> Run:
     """Set a task run of a run that nobody holds to a terminal state."""
     if not what.state.is_terminal:
         raise RunStateError(f"A task run can be marked only as something terminal, not as {what.state}.")
@@ -130,7 +177,7 @@ def mark(tx: Session, what: Marking) -> Run:
     now = tx.now()
     _refuse_if_held(tx, run, now)
     if run.worker_id is not None:
-        lose(tx, run, now)
+        recovery.lose(tx, run, now, None, limit)
     tx.change(statements.RAISE_EPOCH, id=run.id)
     tx.change(statements.KEEP_ATTEMPTS, run_id=run.id, seqs=[what.seq])
     run = get(tx, run.id)
@@ -138,22 +185,6 @@ def mark(tx: Session, what: Marking) -> Run:
     if not tx.change(statements.MARK, **values):
         raise UnknownRunError(f"Run {run.id} has no task run with the number {what.seq}.")
     return run
-
-
-def lose(tx: Session, run: Run, now: int, worker: Worker | None = None) -> None:
-    """Mark a run whose worker is gone, and its live task runs, as crashed; say so in an event."""
-    tx.change(statements.LOSE_RUN, id=run.id, now=now)
-    tx.change(statements.CLOSE_TASK_RUNS, run_id=run.id, state="crashed", reason="lost", now=now)
-    data: dict[str, object] = {"reason": "lost", "worker_id": run.worker_id, "epoch": run.epoch}
-    if worker is not None:
-        data |= {"kind": worker.kind, "host": worker.host, "pid": worker.pid, "expires_at": worker.expires_at}
-    emit(tx, run.id, "run.crashed", now, data)
-
-
-def emit(tx: Session, run_id: str, kind: str, now: int, data: dict[str, object] | None = None) -> None:
-    """Append an event about a run."""
-    text = msgspec.json.encode(data or {}).decode()
-    tx.change(statements.INSERT_EVENT, at=now, kind=kind, run_id=run_id, seq=None, data=text)
 
 
 def holder(tx: Session, run: Run, now: int) -> Worker | None:

@@ -1,132 +1,177 @@
-"""Migrations: bring a database to the revision of this version, and render the schema as SQL.
+"""Migrations: bring a database to the revision of this version, with the raw drivers.
 
-Imports SQLAlchemy and Alembic, so only `ostinato db upgrade` and the tests load it. A fresh SQLite file does not need
-it: it is made from `schema.sqlite.sql`, which ``python -m ostinato.store.migrate`` writes, with its PostgreSQL twin,
-from the metadata in `schema.py`.
+Each revision is SQL in ``migrations/<revision>.<dialect>.sql``, written by Alembic when it was made (`rendering.py`,
+``python -m ostinato.store.migrate``). It is applied in one transaction, under the file lock of SQLite or an advisory
+lock of PostgreSQL, so that several who upgrade at once do it once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
-
-from ostinato.errors import StoreUnavailableError
-from ostinato.store import revisions, sqlite_file
+from ostinato.errors import SchemaError, StoreUnavailableError
+from ostinato.store import sqlite_file
 from ostinato.store.filelock import FileLock
 from ostinato.store.open import sqlite_path
-from ostinato.store.schema import metadata
+from ostinato.store.revisions import HISTORY, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE: Final = Path(__file__).parent
-DIALECTS: Final[dict[str, Any]] = {"sqlite": sqlite.dialect, "postgres": postgresql.dialect}
+_LOCK: Final = 0x4F53746D
+_ABSENT: Final = ("no such table", "does not exist")
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
-    """Bring a database to the head revision; make its tables when there are none.
+class _Database(Protocol):
+    """A database that is being upgraded, nobody else at it."""
+
+    dialect: str
+
+    def rows(self, query: str) -> list[Any]: ...
+
+    def script(self, text: str) -> None:
+        """Run statements in one transaction."""
+        ...
+
+
+def upgrade(url: str, *, finish: bool = False, history: History = HISTORY) -> tuple[str | None, str]:
+    """Bring a database to the last revision that expands, or, to finish, to the last; make it when it is empty.
 
     Args:
         url: As for `ostinato.store.open.open_store`.
+        finish: Whether revisions that contract come too: no process of a version before runs any more. A new
+            database gets them in any case.
+        history: The revisions.
 
     Returns:
         The revision before and the one after.
+
+    Raises:
+        SchemaError: If the database is newer than the history and does not fit it.
+        StoreUnavailableError: If it cannot be reached or changed.
     """
-    with _connection(url) as connection:
-        before = _revision(connection)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        return before, _revision(connection) or ""
+    with _opened(url) as database:
+        before = _revision(database)
+        if before is not None and before not in history.revisions:
+            history.check(before, url.rpartition("@")[2], _fits_from(database))
+            return before, before
+        start = 0 if before is None else history.revisions.index(before) + 1
+        stop = len(history.revisions)
+        if before is not None and not finish:
+            stop = history.revisions.index(history.needed) + 1
+        for revision in history.revisions[start:stop]:
+            database.script(history.sql(revision, database.dialect) + _fit(history, revision))
+        return before, _revision(database) or ""
 
 
 def current(url: str) -> str | None:
     """Tell the revision of a database, None when it has none."""
-    with _connection(url) as connection:
-        return _revision(connection)
+    with _opened(url) as database:
+        return _revision(database)
 
 
-def head() -> str:
-    """Tell the revision that the migrations lead to."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+def _fit(history: History, revision: str) -> str:
+    if revision not in history.contracting:
+        return ""
+    return f"\nUPDATE fits_from SET revision = '{history.fits_from(revision)}';"
 
 
-def render(name: Literal["sqlite", "postgres"]) -> str:
-    """Write the whole schema as SQL for a dialect, stamped with the head revision."""
-    dialect = DIALECTS[name]()
-    lines = ["-- Made from schema.py by `python -m ostinato.store.migrate`: do not edit.", ""]
-    for table in metadata.tables.values():
-        lines.append(_sql(CreateTable(table), dialect))
-        lines += [_sql(CreateIndex(index), dialect) for index in sorted(table.indexes, key=lambda i: str(i.name))]
-    lines.append(
-        "CREATE TABLE alembic_version (\n\tversion_num VARCHAR(32) NOT NULL, \n"
-        "\tCONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)\n);\n"
-    )
-    lines.append(f"INSERT INTO alembic_version (version_num) VALUES ('{revisions.HEAD}');")  # noqa: S608
-    if name == "sqlite":
-        lines.append(f"PRAGMA application_id = {revisions.APPLICATION_ID};")
-    return "\n".join(lines) + "\n"
+def _revision(database: _Database) -> str | None:
+    found = _cell(database, "SELECT version_num FROM alembic_version")
+    return None if found is None else str(found)
 
 
-def write_sql() -> list[Path]:
-    """Write both renderings beside this file and return where."""
-    paths = []
-    for name in ("sqlite", "postgres"):
-        path = HERE / f"schema.{name}.sql"
-        path.write_text(render(name), encoding="utf-8")
-        paths.append(path)
-    return paths
+def _fits_from(database: _Database) -> str | None:
+    found = _cell(database, "SELECT revision FROM fits_from")
+    return None if found is None else str(found)
 
 
-def _sql(element: Any, dialect: Any) -> str:
-    text = str(element.compile(dialect=dialect)).strip()
-    return "\n".join(line.rstrip() for line in text.splitlines()) + ";\n"
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(HERE / "migrations").replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+def _cell(database: _Database, query: str) -> Any:
+    try:
+        rows = database.rows(query)
+    except Exception as error:
+        if any(text in str(error) for text in _ABSENT):
+            return None
+        raise
+    return rows[0][0] if rows else None
 
 
 @contextlib.contextmanager
-def _connection(url: str) -> Iterator[sa.Connection]:
-    """Connect through SQLAlchemy: to SQLite under the file lock, to PostgreSQL by psycopg."""
-    is_sqlite = "://" not in url or url.startswith("sqlite:")
-    with contextlib.ExitStack() as stack:
-        if is_sqlite:
-            path = str(Path(sqlite_path(url)).expanduser().absolute())
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(path + ".lock")
-            stack.callback(lock.close)
-            lock.acquire()
-            engine = sa.create_engine(
-                "sqlite://", creator=lambda: sqlite_file.connect(path, "durable"), poolclass=sa.NullPool
-            )
-        else:
-            address = sa.make_url(url).set(drivername="postgresql+psycopg")
-            engine = sa.create_engine(address, poolclass=sa.NullPool)
+def _opened(url: str) -> Iterator[_Database]:
+    if "://" not in url or url.startswith("sqlite:"):
+        with _sqlite(str(Path(sqlite_path(url)).expanduser().absolute())) as database:
+            yield database
+    else:
+        with _postgres("postgresql://" + url.partition("://")[2]) as database:
+            yield database
+
+
+class _Sqlite:
+    dialect = "sqlite"
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def rows(self, query: str) -> list[Any]:
+        return self._db.execute(query).fetchall()
+
+    def script(self, text: str) -> None:
+        """Run statements in one transaction."""
         try:
-            with engine.begin() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreUnavailableError(f"The database could not be upgraded: {error.orig}") from error
+            self._db.executescript(f"BEGIN IMMEDIATE;\n{text}\nCOMMIT;")
+        except BaseException:
+            sqlite_file.roll_back(self._db)
+            raise
+
+
+@contextlib.contextmanager
+def _sqlite(path: str) -> Iterator[_Database]:
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(path + ".lock")
+    try:
+        lock.acquire()
+        with contextlib.closing(sqlite_file.connect(path, "durable")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            yield _Sqlite(db)
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"The database {path} could not be upgraded: {error}.") from error
+    finally:
+        lock.close()
+
+
+class _Postgres:
+    dialect = "postgres"
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def rows(self, query: str) -> list[Any]:
+        return list(self._connection.execute(query).fetchall())
+
+    def script(self, text: str) -> None:
+        """Run statements in one transaction."""
+        self._connection.execute(f"BEGIN;\n{text}\nCOMMIT;")
+
+
+@contextlib.contextmanager
+def _postgres(url: str) -> Iterator[_Database]:
+    try:
+        import psycopg
+    except ModuleNotFoundError as error:
+        raise SchemaError("PostgreSQL needs the driver psycopg: pip install 'ostinato[postgres]'.") from error
+    try:
+        with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            yield _Postgres(connection)
+    except psycopg.Error as error:
+        raise StoreUnavailableError(f"The database could not be upgraded: {error}") from error
 
 
 if __name__ == "__main__":
+    from ostinato.store.rendering import write_sql
+
     for written in write_sql():
         print(written)  # noqa: T201

@@ -21,9 +21,8 @@ number its own will be, and a reader of all events stops at the lowest such numb
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import threading
-import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -33,23 +32,26 @@ from ostinato.clock import SECOND
 from ostinato.errors import StaleEpochError, StoreUnavailableError
 from ostinato.records import Commit, StoredEvent, StoreInfo
 from ostinato.states import State
-from ostinato.store import batch, statements
+from ostinato.store import batch, events, statements, waits
+from ostinato.store.claiming import Marks
+from ostinato.store.postgres_hints import Hints
 from ostinato.store.postgres_link import Link, is_passing
 from ostinato.store.revisions import HEAD
 from ostinato.store.rows import TABLES, Row, clean, cleaned, kinds
-from ostinato.store.sql import Session, SqlStore, events
+from ostinato.store.skew import Skew
+from ostinato.store.sql import SqlStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ostinato.clock import Clock
+    from ostinato.records import Suspension
     from ostinato.store.postgres_link import Connection
+    from ostinato.store.transactions import Session
 
 T = TypeVar("T")
 
 _SERVER_NOW: Final = f"(extract(epoch FROM clock_timestamp()) * {SECOND})::bigint"
-_CLOCK_TRUST: Final = 5.0
-"""Seconds for which the difference between the server's clock and ours is taken to stand."""
 
 _TYPES: Final = {str: "text", State: "text", int: "bigint", bool: "boolean", bytes: "text"}
 _BLOB: Final[dict[str, type]] = {"hash": str, "run_id": str}
@@ -66,6 +68,30 @@ _OWN: Final = {
     WITH gate AS MATERIALIZED ({_GATE})
     INSERT INTO event (at, kind, run_id, seq, data)
     SELECT :at::bigint, :kind::text, :run_id::text, :seq::integer, :data::text FROM gate WHERE locked IS NOT NULL""",
+    statements.PUT_EVENTS: f"""
+    WITH gate AS MATERIALIZED ({_GATE})
+    INSERT INTO event (at, kind, run_id, seq, data)
+    SELECT r.at, r.kind, r.run_id, r.seq, r.data
+    FROM gate, json_to_recordset(:events::json) AS r (at bigint, kind text, run_id text, seq integer, data text)
+    WHERE gate.locked IS NOT NULL""",
+    statements.PUT_TICKETS: f"""
+    WITH made AS ({statements.PUT_TICKETS}, priority),
+        level AS (INSERT INTO ticket_level (pool, priority) SELECT DISTINCT pool, priority FROM made
+            ON CONFLICT DO NOTHING)
+    SELECT run_id, pool, queue FROM made""",
+    statements.SHARE_CATALOG: f"SELECT pg_advisory_xact_lock_shared({_SPACE}, 1) IS NULL",
+    statements.CHANGE_CATALOG: f"SELECT pg_advisory_xact_lock({_SPACE}, 1) IS NULL",
+    statements.LEVELS: """
+    SELECT level.pool, level.priority,
+        (SELECT ticket.id FROM ticket
+        WHERE (ticket.pool, ticket.priority, ticket.id) > (level.pool, level.priority, coalesce(known.mark, 0))
+            AND (ticket.pool, ticket.priority) <= (level.pool, level.priority) AND NOT ticket.paused
+        ORDER BY ticket.pool, ticket.priority, ticket.id LIMIT 1),
+        ticket_id_seq.last_value
+    FROM ticket_id_seq CROSS JOIN ticket_level AS level
+        LEFT JOIN unnest(:known_pools::text[], :known_priorities::integer[], :known_marks::bigint[])
+            AS known (pool, priority, mark) ON known.pool = level.pool AND known.priority = level.priority
+    WHERE level.pool = ANY(:pools) ORDER BY level.priority DESC""",
 }
 """Statements that differ here from what both dialects share."""
 
@@ -74,7 +100,13 @@ class PostgresStore(SqlStore):
     """A `Store` in a PostgreSQL database, for any number of processes and machines."""
 
     def __init__(
-        self, url: str, *, durability: str = "durable", clock: Clock | None = None, lease: float = 8.0
+        self,
+        url: str,
+        *,
+        durability: str = "durable",
+        clock: Clock | None = None,
+        lease: float = 8.0,
+        max_recoveries: int = 3,
     ) -> None:
         """Connect to the database.
 
@@ -84,16 +116,19 @@ class PostgresStore(SqlStore):
                 survives the end of any process, the server's postmaster excepted).
             clock: What tells the time, the server's clock if None.
             lease: Seconds that a worker's lease lasts.
+            max_recoveries: How often in a row, without progress, a lost run goes back to its queue.
 
         Raises:
             StoreUnavailableError: If the server cannot be reached.
             SchemaError: If the database is older or newer than this version, or not ours.
         """
-        super().__init__(lease)
+        super().__init__(lease, max_recoveries)
+        self._marks = Marks()
         self._durability = durability
         self._clock = clock
         self._link = Link(url, durability)
-        self._skew = _Skew()
+        self._skew = Skew()
+        self._hints = Hints(self._link)
 
     def now(self) -> int:
         """Return the instant now by the store's own clock, which judges leases."""
@@ -103,35 +138,67 @@ class PostgresStore(SqlStore):
 
     def close(self) -> None:
         """Let go of the database. Closing twice is harmless."""
+        self._hints.close()
         self._link.close()
 
     # --- the hot path
 
-    def commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+    def commit(self, run_id: str, epoch: int, entries: Commit, *, number: int | None = None) -> bool:
         """Write what a running run did: all of it or nothing."""
         has_clock = self._clock is not None
-        composed = _compose(run_id, epoch, entries, has_clock=has_clock)
+        composed = _compose(run_id, epoch, entries, number, has_clock=has_clock)
 
-        def work(connection: Connection, lost: int | None) -> tuple[bool, ...] | None:
+        def work(connection: Connection, lost: int | None) -> tuple[bool, bool] | None:
             statement, values = composed
             if lost is not None:
                 self._link.end_backend(connection, lost)
-                if (ended := _ended(connection, run_id, epoch, entries)) is not None:
-                    return ended
-                if _has_events(connection, entries):
+                if (gone := _gone(connection, run_id, epoch, entries)) is not None:
+                    return gone
+                if number is None and _has_events(connection, entries):
                     rest = msgspec.structs.replace(entries, events=[])
-                    statement, values = _compose(run_id, epoch, rest, has_clock=has_clock)
+                    statement, values = _compose(run_id, epoch, rest, number, has_clock=has_clock)
             if self._clock is not None:
                 values["now"] = self._clock.now()
-            return connection.execute(statement, values, prepare=True).fetchone()
+            if entries.suspend is not None:
+                return self._suspend(connection, run_id, entries.suspend, lambda: _put(connection, statement, values))
+            return _put(connection, statement, values)
 
         found = self._link.persist(work)
+        if found is None and number is not None:
+            found = self._link.persist(lambda connection, _: _numbered(connection, run_id, epoch, number))
         if found is None:
             raise StaleEpochError(
                 f"Run {run_id} is no longer held in epoch {epoch}: its lease ended, another process took it "
                 f"up or it has ended. Nothing was written."
             )
+        if entries.end is not None:
+            self._after_end(run_id, is_awaited=found[1])
         return found[0]
+
+    def _suspend(
+        self,
+        connection: Connection,
+        run_id: str,
+        suspension: Suspension,
+        put: Callable[[], tuple[bool, bool] | None],
+    ) -> tuple[bool, bool] | None:
+        """Commit a suspension: here the runs waited for are locked before the run itself."""
+        tx = _PostgresSession(connection, self._clock)
+        connection.execute("BEGIN")
+        waits.mark_awaited(tx, suspension)
+        found = put()
+        is_queued = found is not None and waits.suspend(tx, run_id, suspension, tx.now())
+        connection.execute("ROLLBACK" if found is None else "COMMIT")
+        if is_queued:
+            self._hint()
+        return found
+
+    def _after_end(self, run_id: str, *, is_awaited: bool) -> None:
+        """Wake those who wait; where that fails `wake` repairs it, for the end itself is committed."""
+        if is_awaited:
+            with contextlib.suppress(StoreUnavailableError):
+                self._write(lambda tx: waits.wake_waiters(tx, [run_id], tx.now()))
+        self._hint()
 
     # --- transactions of the other verbs
 
@@ -155,6 +222,14 @@ class PostgresStore(SqlStore):
 
         return self._link.persist(attempt)
 
+    def _watch(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Listen on a connection of its own."""
+        return self._hints.listen(heard)
+
+    def _hint(self) -> None:
+        """Tell other processes that runs were queued or have ended."""
+        self._hints.send()
+
     def list_events(self, run_id: str | None = None, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """List events in the order they were stored, from the first beyond `after`."""
 
@@ -168,7 +243,7 @@ class PostgresStore(SqlStore):
             rows = tx.rows(statements.EVENTS, after=after, limit=limit)
             return [row for row in rows if row[0] <= last]
 
-        return events(self._read(work))
+        return events.stored(self._read(work))
 
     def info(self) -> StoreInfo:
         """Describe the database."""
@@ -190,29 +265,12 @@ class PostgresStore(SqlStore):
         return self._read(work)
 
 
-class _Skew:
-    """The server's clock, asked now and then; in between, ours and the difference."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._difference = 0
-        self._asked_at = float("-inf")
-
-    def now(self, ask: Callable[[], int]) -> int:
-        """Return the instant now; `ask` the server when the last time is too long ago."""
-        with self._lock:
-            if time.monotonic() - self._asked_at > _CLOCK_TRUST:
-                before = time.monotonic_ns()
-                there = ask()
-                here = (before + time.monotonic_ns()) // 2000
-                self._difference, self._asked_at = there - here, time.monotonic()
-            return time.monotonic_ns() // 1000 + self._difference
-
-
 # --- the one statement of a commit
 
 
-def _compose(run_id: str, epoch: int, entries: Commit, *, has_clock: bool) -> tuple[str, dict[str, Any]]:
+def _compose(
+    run_id: str, epoch: int, entries: Commit, number: int | None, *, has_clock: bool
+) -> tuple[str, dict[str, Any]]:
     """Choose the statement for what a commit holds, and encode its parameters."""
     values: dict[str, Any] = {"run": run_id, "epoch": epoch}
     puts = batch.puts(run_id, entries)
@@ -232,8 +290,11 @@ def _compose(run_id: str, epoch: int, entries: Commit, *, has_clock: bool) -> tu
         (*puts, *(name for name in ("gone", "orphans") if name in values)),
         has_end=entries.end is not None,
         has_progress=progress,
+        has_number=number is not None,
         has_clock=has_clock,
     )
+    if number is not None:
+        values["number"] = number
     return statement, values
 
 
@@ -249,32 +310,43 @@ def _encode(records: Sequence[msgspec.Struct]) -> str:
 
 
 @functools.cache
-def _statement(parts: tuple[str, ...], *, has_end: bool, has_progress: bool, has_clock: bool) -> str:
+def _statement(parts: tuple[str, ...], *, has_end: bool, has_progress: bool, has_number: bool, has_clock: bool) -> str:
     """Write the statement for a commit with these parts, in psycopg's tongue."""
     now = ":now::bigint" if has_clock else _SERVER_NOW
     ctes = [
         f"""guard AS MATERIALIZED (
-        SELECT run.id, run.cancel_requested_at, run.recoveries FROM run JOIN worker ON worker.id = run.worker_id
+        SELECT run.id, run.cancel_requested_at, run.recoveries, run.awaited
+        FROM run JOIN worker ON worker.id = run.worker_id
         WHERE run.id = :run AND run.epoch = :epoch AND run.state IN ({statements.LIVE_STATES})
-            AND worker.expires_at > {now}
+            AND worker.expires_at > {now}{" AND run.commits < :number" if has_number else ""}
         FOR NO KEY UPDATE OF run)"""
     ]
     if "event" in parts:
         ctes.append(f"gate AS MATERIALIZED ({_GATE}, guard)")
     ctes += [_cte(part) for part in parts]
-    if has_end:
-        ctes.append(
-            """finish AS (UPDATE run SET state = :state::text, reason = :reason, finished_at = :finished_at,
-            result = :result, error = :error, worker_id = NULL,
-            recoveries = CASE WHEN :state::text = 'crashed' THEN run.recoveries ELSE 0 END
-            FROM guard WHERE run.id = guard.id)"""
-        )
-    if has_progress:
-        ctes.append(
-            "progress AS (UPDATE run SET recoveries = 0 FROM guard WHERE run.id = guard.id AND guard.recoveries > 0)"
-        )
-    text = "WITH " + ",\n".join(ctes) + "\nSELECT cancel_requested_at IS NOT NULL FROM guard"
+    if changes := _changes(has_end=has_end, has_progress=has_progress, has_number=has_number):
+        ctes.append(changes)
+    text = "WITH " + ",\n".join(ctes) + "\nSELECT cancel_requested_at IS NOT NULL, awaited FROM guard"
     return statements.for_postgres(text)
+
+
+def _changes(*, has_end: bool, has_progress: bool, has_number: bool) -> str:
+    """Write the one change of the run itself: a statement may touch a row only once."""
+    sets: list[str] = []
+    where = ""
+    if has_end:
+        sets.append(
+            """state = :state::text, reason = :reason, finished_at = :finished_at, result = :result, error = :error,
+            worker_id = NULL, recoveries = CASE WHEN :state::text = 'crashed' THEN run.recoveries ELSE 0 END"""
+        )
+    if has_number:
+        sets.append("commits = :number")
+    if has_progress:
+        where = "" if sets else " AND guard.recoveries > 0"
+        sets.append("recoveries = 0")
+    if not sets:
+        return ""
+    return f"change AS (UPDATE run SET {', '.join(sets)} FROM guard WHERE run.id = guard.id{where})"
 
 
 def _cte(part: str) -> str:
@@ -296,17 +368,37 @@ def _cte(part: str) -> str:
         {statements.ON_CONFLICT[part]})"""
 
 
-# --- when the answer to a commit was lost: everything in it may be put twice without harm but these two
+def _put(connection: Connection, statement: str, values: dict[str, Any]) -> tuple[bool, bool] | None:
+    """Run a commit's statement: whether somebody asked to cancel the run, and whether one awaits it."""
+    found: tuple[bool, bool] | None = connection.execute(statement, values, prepare=True).fetchone()
+    return found
 
 
-def _ended(connection: Connection, run_id: str, epoch: int, entries: Commit) -> tuple[bool, ...] | None:
-    """Look whether the end in a commit is there already; a run has but one, so then all of the commit is."""
-    if entries.end is None:
+# --- when the answer to a commit was lost: everything in it may be put twice without harm but a few things
+
+
+def _numbered(connection: Connection, run_id: str, epoch: int, number: int) -> tuple[bool, bool] | None:
+    """Look whether a commit of that number is there already."""
+    found: tuple[bool, bool] | None = connection.execute(
+        "SELECT cancel_requested_at IS NOT NULL, awaited FROM run WHERE id = %s AND epoch = %s AND commits >= %s",
+        (run_id, epoch, number),
+    ).fetchone()
+    return found
+
+
+def _gone(connection: Connection, run_id: str, epoch: int, entries: Commit) -> tuple[bool, bool] | None:
+    """Look whether the end, or the suspension, in a commit is there already; then all of the commit is."""
+    if entries.end is not None:
+        condition, values = "state = %s AND finished_at = %s", (str(entries.end.state), entries.end.finished_at)
+    elif entries.suspend is not None and not entries.suspend.waits:
+        condition, values = "state = %s", (str(entries.suspend.state),)  # type: ignore[assignment]
+    elif entries.suspend is not None:
+        condition, values = "worker_id IS NULL AND state IN (%s, %s)", (str(entries.suspend.state), "queued")  # type: ignore[assignment]
+    else:
         return None
-    found: tuple[bool, ...] | None = connection.execute(
-        """SELECT cancel_requested_at IS NOT NULL FROM run
-        WHERE id = %s AND epoch = %s AND state = %s AND finished_at = %s""",
-        (run_id, epoch, str(entries.end.state), entries.end.finished_at),
+    found: tuple[bool, bool] | None = connection.execute(
+        f"SELECT cancel_requested_at IS NOT NULL, awaited FROM run WHERE id = %s AND epoch = %s AND {condition}",
+        (run_id, epoch, *values),
     ).fetchone()
     return found
 
@@ -340,10 +432,13 @@ class _PostgresSession:
 
     def rows(self, statement: str, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
-        return self._connection.execute(statements.for_postgres(statement), _bound(values), binary=True).fetchall()
+        statement = statements.for_postgres(_OWN.get(statement, statement))
+        return self._connection.execute(statement, _bound(values), binary=True).fetchall()
 
     def change(self, statement: str, **values: Any) -> int:
         """Run a statement that changes rows and return how many it touched."""
+        if statement == statements.PUT_LEVELS:  # done with the tickets
+            return 0
         statement = statements.for_postgres(_OWN.get(statement, statement))
         return self._connection.execute(statement, _bound(values)).rowcount
 

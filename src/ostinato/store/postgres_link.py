@@ -139,7 +139,7 @@ class Link:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._connect()
+                connection = self.connect()
             try:
                 yield connection
             except BaseException:
@@ -154,7 +154,8 @@ class Link:
         elif not connection.closed:
             self._idle.append(connection)
 
-    def _connect(self) -> Connection:
+    def connect(self) -> Connection:
+        """Make a connection beside the few; whoever asks for it closes it."""
         connection: psycopg.Connection[TupleRow] = psycopg.connect(self._info, autocommit=True, prepare_threshold=2)
         connection.execute(self._settings)
         return connection
@@ -196,11 +197,20 @@ def _check_schema(connection: Connection, location: str) -> None:
     revision, encoding, table = found or (None, "UTF8", "")
     if table is None:
         raise SchemaError(f"The database {location} belongs to another program. Make one for Ostinato alone.")
-    revisions.check(revision, location)
+    revisions.HISTORY.check(revision, location, _fits_from(connection))
     if encoding != "UTF8":
         raise SchemaError(
             f"The database {location} keeps texts as {encoding}; Ostinato needs one made with ENCODING 'UTF8'."
         )
+
+
+def _fits_from(connection: Connection) -> str | None:
+    """Tell the oldest revision whose code fits the database, None for one too old to know."""
+    try:
+        found = connection.execute("SELECT revision FROM fits_from").fetchone()
+    except errors.UndefinedTable:
+        return None
+    return found[0] if found else None
 
 
 def _location(given: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ together, in one transaction. A fork made at the same moment either locks the ru
 ```
    parent ──► child          kept parent: child stays.   kept child: the parent may go
    run ◄── fork              kept fork: run stays.       kept run: the fork may go
+   run ◄── somebody waits for its end: it stays
 ```
 """
 
@@ -27,7 +28,7 @@ from ostinato.store import statements
 
 if TYPE_CHECKING:
     from ostinato.store.rows import Row
-    from ostinato.store.sql import Session
+    from ostinato.store.transactions import Session
 
 Page = tuple[int, str]
 """The end and the id of the last run that was looked at."""

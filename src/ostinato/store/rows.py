@@ -5,7 +5,7 @@ generated as source and compiled, because it stands on the hot path: a task run 
 way, against some thirty through `msgspec.convert` or a loop over the fields.
 
 ```
-to_row(TaskRun)     record → tuple    enum → str, bool → 0/1, list → JSON
+to_row(TaskRun)     record → tuple    enum → str, list → JSON
 to_record(TaskRun)  tuple → record    and back
 ```
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from ostinato.access import Role, Token, User
 from ostinato.records import (
     Attempt,
     CacheEntry,
@@ -31,9 +32,11 @@ from ostinato.records import (
     Run,
     StateValue,
     TaskRun,
+    Wait,
     Worker,
 )
 from ostinato.states import State
+from ostinato.work import Deployed, Pool, Project, Queue, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,11 +53,20 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "event": Event,
     "state_value": StateValue,
     "cache": CacheEntry,
+    "ticket": Ticket,
+    "wait": Wait,
+    "project": Project,
+    "deployed": Deployed,
+    "pool": Pool,
+    "queue": Queue,
+    "user_account": User,
+    "token": Token,
 }
 """The record that each table keeps; `event` has a leading `id` besides."""
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _STATES: Final = {str(state): state for state in State}
+_ROLES: Final = {str(role): role for role in Role}
 
 
 def columns(record: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -81,7 +93,7 @@ def cleaned(record: T) -> T:
 
 @functools.cache
 def kinds(record: type[msgspec.Struct]) -> dict[str, type]:
-    """Tell the plain type of each field: str, int, bool, bytes, list or State; ``| None`` left out."""
+    """Tell the plain type of each field: str, int, bool, bytes, list, State or Role; ``| None`` left out."""
     hints = typing.get_type_hints(record)
     return {name: _plain(hints[name]) for name in record.__struct_fields__}
 
@@ -99,7 +111,7 @@ def to_row(record: type[T]) -> Callable[[T], Row]:
     fields = kinds(record)
     cells = {
         State: "str(r.{0})",
-        bool: "(1 if r.{0} else 0)",
+        Role: "str(r.{0})",
         list: "encode(r.{0})",
     }
     exprs = ", ".join(cells.get(kind, "r.{0}").format(name) for name, kind in fields.items())
@@ -112,12 +124,13 @@ def to_row(record: type[T]) -> Callable[[T], Row]:
 @functools.cache
 def to_record(record: type[T]) -> Callable[[Row], T]:
     """Make the function that turns a row, its columns in order, into a record."""
-    cells = {State: "STATES[{0}]", bool: "{0} == 1", list: "DECODE({0})"}
+    cells = {State: "STATES[{0}]", Role: "ROLES[{0}]", bool: "{0} == 1", list: "DECODE({0})"}
     fields = kinds(record)
     names = ", ".join(fields)
     exprs = ", ".join(f"{name}={cells.get(kind, '{0}').format(name)}" for name, kind in fields.items())
     source = f"def make(row):\n    {names}, = row\n    return RECORD({exprs})"
-    function: Callable[[Row], T] = _compile(source, "make", {"RECORD": record, "STATES": _STATES, "DECODE": _decode})
+    names_of = {"STATES": _STATES, "ROLES": _ROLES, "DECODE": _decode}
+    function: Callable[[Row], T] = _compile(source, "make", names_of | {"RECORD": record})
     return function
 
 

@@ -5,8 +5,9 @@ the raw drivers, because importing SQLAlchemy costs a third of a second. `schema
 `schema.postgres.sql` are rendered from here (``python -m ostinato.store.migrate``) so that a fresh SQLite
 file needs no SQLAlchemy either; tests hold the three and the migrations together.
 
-Columns are the fields of `ostinato.records`, in their order. Instants are microseconds in a BIGINT, lists are
-JSON in a TEXT. Identifiers have the collation "C" on PostgreSQL: quicker, and the same order as in SQLite.
+Columns are the fields of `ostinato.records`, `work` and `access`, in their order. Instants are microseconds in a
+BIGINT, lists are JSON in a TEXT. Identifiers have the collation "C" on PostgreSQL: quicker, and the same order as in
+SQLite.
 There are no foreign keys: rows of a run are written only under the run's lock and removed with it, and
 cascades would cost every insert.
 """
@@ -29,8 +30,9 @@ _Instant = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _Bytes = sa.LargeBinary
 
 
-def _column(name: str, kind: Any, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, kind, nullable=null)
+def _column(name: str, kind: Any, *, null: bool = False, default: Any = None) -> sa.Column[Any]:
+    """Make a column; one that came with a later revision has a default, for the rows that were there."""
+    return sa.Column(name, kind, nullable=null, server_default=default)
 
 
 def _state_check(table: str) -> sa.CheckConstraint:
@@ -52,6 +54,11 @@ worker = sa.Table(
     _column("version", sa.Text),
     _column("started_at", _Instant),
     _column("expires_at", _Instant),
+    _column("pools", sa.Text, default="[]"),
+    _column("slots", sa.Integer, default="0"),
+    _column("resources", sa.Text, default="{}"),
+    _column("roots", sa.Text, default="[]"),
+    _column("draining", sa.Boolean, default=sa.false()),
     sa.PrimaryKeyConstraint("id"),
     sqlite_with_rowid=False,
 )
@@ -86,6 +93,16 @@ run = sa.Table(
     _column("cancel_requested_at", _Instant, null=True),
     _column("result", _Bytes, null=True),
     _column("error", sa.Text, null=True),
+    _column("kind", sa.Text, default="flow"),
+    _column("deployment", _Id, null=True),
+    _column("pool", _Id, null=True),
+    _column("queue", _Id, default="default"),
+    _column("priority", sa.Integer, default="0"),
+    _column("resources", sa.Text, null=True),
+    _column("bundle", sa.Text, null=True),
+    _column("created_by", sa.Text, null=True),
+    _column("commits", sa.Integer, default="0"),
+    _column("awaited", sa.Boolean, default=sa.false()),
     sa.PrimaryKeyConstraint("id"),
     _state_check("run"),
     # create() finds the run that already has a key
@@ -98,6 +115,7 @@ run = sa.Table(
     # listings, newest first: all, of one flow, and those that have not ended however many have
     sa.Index("run_created", "created_at", "id"),
     sa.Index("run_flow", "flow", "created_at", "id"),
+    sa.Index("run_deployment", "deployment", "created_at", "id", **_where("deployment IS NOT NULL")),
     sa.Index("run_open", "created_at", "id", **_where(f"state IN ({_OPEN})")),
     # prune goes by age of the end
     sa.Index("run_finished", "finished_at", "id", **_where("finished_at IS NOT NULL")),
@@ -133,6 +151,7 @@ task_run = sa.Table(
     _column("child_run_id", _Id, null=True),
     _column("critical", sa.Boolean),
     _column("orphaned", sa.Boolean),
+    _column("due_at", _Instant, null=True),
     # The key and nothing else: this is the table that every commit writes. With a rowid in SQLite: rows
     # carry results of some KB, which a clustered index would have to move about.
     sa.PrimaryKeyConstraint("run_id", "seq"),
@@ -218,4 +237,161 @@ blob = sa.Table(
     sa.PrimaryKeyConstraint("hash", "run_id"),
     sa.Index("blob_run", "run_id"),
     sqlite_with_rowid=False,
+)
+
+ticket = sa.Table(
+    "ticket",
+    metadata,
+    sa.Column("id", _Instant, sa.Identity(always=True)),
+    _column("run_id", _Id),
+    _column("pool", _Id),
+    _column("queue", _Id),
+    _column("priority", sa.Integer),
+    _column("deployment", _Id, null=True),
+    _column("paused", sa.Boolean),
+    _column("resources", sa.Text, null=True),
+    _column("created_at", _Instant),
+    _column("why", sa.Text, null=True),
+    sa.PrimaryKeyConstraint("id"),
+    sa.UniqueConstraint("run_id", name="ticket_run"),
+    # the order of claiming
+    sa.Index("ticket_order", "pool", "priority", "id", **_where("NOT paused")),
+    sqlite_autoincrement=True,
+)
+
+# The priorities that tickets of a pool have had: few, and never removed, so that a claim need not search for them.
+ticket_level = sa.Table(
+    "ticket_level",
+    metadata,
+    _column("pool", _Id),
+    _column("priority", sa.Integer),
+    sa.PrimaryKeyConstraint("pool", "priority"),
+    sqlite_with_rowid=False,
+)
+
+wait = sa.Table(
+    "wait",
+    metadata,
+    _column("run_id", _Id),
+    _column("n", sa.Integer),
+    _column("kind", sa.Text),
+    _column("key", _Id, null=True),
+    _column("seq", sa.Integer, null=True),
+    _column("due_at", _Instant, null=True),
+    _column("created_at", _Instant),
+    sa.PrimaryKeyConstraint("run_id", "n"),
+    # the next that is due; who waits for a run
+    sa.Index("wait_due", "due_at", **_where("due_at IS NOT NULL")),
+    sa.Index("wait_key", "key", **_where("key IS NOT NULL")),
+    sqlite_with_rowid=False,
+)
+
+project = sa.Table(
+    "project",
+    metadata,
+    _column("name", _Id),
+    _column("root", sa.Text),
+    _column("host", sa.Text),
+    _column("bundle", sa.Text, null=True),
+    _column("errors", sa.Text),
+    _column("python", sa.Text),
+    _column("version", sa.Text),
+    _column("updated_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+deployed = sa.Table(
+    "deployed",
+    metadata,
+    _column("name", _Id),
+    _column("flow", sa.Text),
+    _column("project", _Id),
+    _column("target", sa.Text),
+    _column("pool", _Id),
+    _column("queue", _Id),
+    _column("priority", sa.Integer),
+    _column("parameters", sa.Text),
+    _column("schema", sa.Text),
+    _column("blueprint", sa.Text, null=True),
+    _column("resources", sa.Text, null=True),
+    _column("options", sa.Text),
+    _column("description", sa.Text),
+    _column("tags", sa.Text),
+    _column("code", sa.Text, null=True),
+    _column("code_policy", sa.Text),
+    _column("bundle", sa.Text, null=True),
+    _column("paused", sa.Boolean),
+    _column("broken", sa.Text, null=True),
+    _column("updated_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+pool = sa.Table(
+    "pool",
+    metadata,
+    _column("name", _Id),
+    _column("slots", sa.Integer, null=True),
+    _column("paused", sa.Boolean),
+    _column("description", sa.Text),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+queue = sa.Table(
+    "queue",
+    metadata,
+    _column("pool", _Id),
+    _column("name", _Id),
+    _column("priority", sa.Integer),
+    _column("paused", sa.Boolean),
+    sa.PrimaryKeyConstraint("pool", "name"),
+)
+
+user_account = sa.Table(
+    "user_account",
+    metadata,
+    _column("name", _Id),
+    _column("role", sa.Text),
+    _column("created_at", _Instant),
+    _column("disabled", sa.Boolean),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+token = sa.Table(
+    "token",
+    metadata,
+    _column("id", _Id),
+    _column("hash", _Id),
+    _column("name", sa.Text),
+    _column("role", sa.Text),
+    _column("user", _Id, null=True),
+    _column("pools", sa.Text),
+    _column("created_at", _Instant),
+    _column("expires_at", _Instant, null=True),
+    _column("revoked_at", _Instant, null=True),
+    sa.PrimaryKeyConstraint("id"),
+    sa.UniqueConstraint("hash", name="token_hash"),
+)
+
+secret = sa.Table(
+    "secret",
+    metadata,
+    _column("name", _Id),
+    _column("value", _Bytes),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+duty = sa.Table(
+    "duty",
+    metadata,
+    _column("name", _Id),
+    _column("holder", sa.Text),
+    _column("expires_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+# One row: the oldest revision of code that the database still fits. See `revisions`.
+fits_from = sa.Table(
+    "fits_from",
+    metadata,
+    _column("revision", sa.Text),
 )

@@ -9,6 +9,11 @@ CREATE TABLE worker (
 	version TEXT NOT NULL,
 	started_at INTEGER NOT NULL,
 	expires_at INTEGER NOT NULL,
+	pools TEXT DEFAULT '[]' NOT NULL,
+	slots INTEGER DEFAULT '0' NOT NULL,
+	resources TEXT DEFAULT '{}' NOT NULL,
+	roots TEXT DEFAULT '[]' NOT NULL,
+	draining BOOLEAN DEFAULT 0 NOT NULL,
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
@@ -41,6 +46,16 @@ CREATE TABLE run (
 	cancel_requested_at INTEGER,
 	result BLOB,
 	error TEXT,
+	kind TEXT DEFAULT 'flow' NOT NULL,
+	deployment TEXT,
+	pool TEXT,
+	queue TEXT DEFAULT 'default' NOT NULL,
+	priority INTEGER DEFAULT '0' NOT NULL,
+	resources TEXT,
+	bundle TEXT,
+	created_by TEXT,
+	commits INTEGER DEFAULT '0' NOT NULL,
+	awaited BOOLEAN DEFAULT 0 NOT NULL,
 	PRIMARY KEY (id),
 	CONSTRAINT run_state CHECK (state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying', 'succeeded', 'failed', 'crashed', 'cancelled', 'skipped'))
 );
@@ -48,6 +63,8 @@ CREATE TABLE run (
 CREATE INDEX run_branch ON run (branch_of) WHERE branch_of IS NOT NULL;
 
 CREATE INDEX run_created ON run (created_at, id);
+
+CREATE INDEX run_deployment ON run (deployment, created_at, id) WHERE deployment IS NOT NULL;
 
 CREATE INDEX run_finished ON run (finished_at, id) WHERE finished_at IS NOT NULL;
 
@@ -89,6 +106,7 @@ CREATE TABLE task_run (
 	child_run_id TEXT,
 	critical BOOLEAN NOT NULL,
 	orphaned BOOLEAN NOT NULL,
+	due_at INTEGER,
 	PRIMARY KEY (run_id, seq),
 	CONSTRAINT task_run_state CHECK (state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying', 'succeeded', 'failed', 'crashed', 'cancelled', 'skipped'))
 );
@@ -161,10 +179,141 @@ CREATE TABLE blob (
 
 CREATE INDEX blob_run ON blob (run_id);
 
+CREATE TABLE ticket (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	run_id TEXT NOT NULL,
+	pool TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	priority INTEGER NOT NULL,
+	deployment TEXT,
+	paused BOOLEAN NOT NULL,
+	resources TEXT,
+	created_at INTEGER NOT NULL,
+	why TEXT,
+	CONSTRAINT ticket_run UNIQUE (run_id)
+);
+
+CREATE INDEX ticket_order ON ticket (pool, priority, id) WHERE NOT paused;
+
+CREATE TABLE ticket_level (
+	pool TEXT NOT NULL,
+	priority INTEGER NOT NULL,
+	PRIMARY KEY (pool, priority)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE wait (
+	run_id TEXT NOT NULL,
+	n INTEGER NOT NULL,
+	kind TEXT NOT NULL,
+	"key" TEXT,
+	seq INTEGER,
+	due_at INTEGER,
+	created_at INTEGER NOT NULL,
+	PRIMARY KEY (run_id, n)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX wait_due ON wait (due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX wait_key ON wait ("key") WHERE key IS NOT NULL;
+
+CREATE TABLE project (
+	name TEXT NOT NULL,
+	root TEXT NOT NULL,
+	host TEXT NOT NULL,
+	bundle TEXT,
+	errors TEXT NOT NULL,
+	python TEXT NOT NULL,
+	version TEXT NOT NULL,
+	updated_at INTEGER NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE deployed (
+	name TEXT NOT NULL,
+	flow TEXT NOT NULL,
+	project TEXT NOT NULL,
+	target TEXT NOT NULL,
+	pool TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	priority INTEGER NOT NULL,
+	parameters TEXT NOT NULL,
+	schema TEXT NOT NULL,
+	blueprint TEXT,
+	resources TEXT,
+	options TEXT NOT NULL,
+	description TEXT NOT NULL,
+	tags TEXT NOT NULL,
+	code TEXT,
+	code_policy TEXT NOT NULL,
+	bundle TEXT,
+	paused BOOLEAN NOT NULL,
+	broken TEXT,
+	updated_at INTEGER NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE pool (
+	name TEXT NOT NULL,
+	slots INTEGER,
+	paused BOOLEAN NOT NULL,
+	description TEXT NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE queue (
+	pool TEXT NOT NULL,
+	name TEXT NOT NULL,
+	priority INTEGER NOT NULL,
+	paused BOOLEAN NOT NULL,
+	PRIMARY KEY (pool, name)
+);
+
+CREATE TABLE user_account (
+	name TEXT NOT NULL,
+	role TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	disabled BOOLEAN NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE token (
+	id TEXT NOT NULL,
+	hash TEXT NOT NULL,
+	name TEXT NOT NULL,
+	role TEXT NOT NULL,
+	user TEXT,
+	pools TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	expires_at INTEGER,
+	revoked_at INTEGER,
+	PRIMARY KEY (id),
+	CONSTRAINT token_hash UNIQUE (hash)
+);
+
+CREATE TABLE secret (
+	name TEXT NOT NULL,
+	value BLOB NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE duty (
+	name TEXT NOT NULL,
+	holder TEXT NOT NULL,
+	expires_at INTEGER NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE fits_from (
+	revision TEXT NOT NULL
+);
+
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');
+INSERT INTO fits_from (revision) VALUES ('0001');
 PRAGMA application_id = 1332966505;

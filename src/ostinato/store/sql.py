@@ -1,6 +1,8 @@
 """What the SQL stores share: every verb but `commit`, written once over a small `Session`.
 
-A verb is a function of an open transaction. `SqlStore` hands it to its dialect, which runs it in a read or a
+Here are the journal's verbs; those for servers and workers are in `sql_fleet` and `sql_catalog`.
+
+A verb is a function of an open transaction. The store hands it to its dialect, which runs it in a read or a
 write transaction, and, where the database went away in the middle, may run it again. So verbs keep nothing
 outside of the transaction, and fetch the time only once they hold the locks that they judge.
 """
@@ -10,8 +12,8 @@ outside of the transaction, and fetch the time only once they hold the locks tha
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,7 +24,6 @@ from ostinato.records import (
     Beat,
     CacheEntry,
     Commit,
-    Event,
     LogBatch,
     Pruned,
     Run,
@@ -34,54 +35,35 @@ from ostinato.records import (
 )
 from ostinato.states import TERMINAL, State
 from ostinato.store import life, pruning, statements, sweeping
-from ostinato.store.rows import clean, cleaned, columns, records, to_record, to_row
+from ostinato.store.rows import clean, records, to_record
+from ostinato.store.sql_catalog import SqlCatalog
+from ostinato.store.sql_fleet import SqlFleet
+from ostinato.store.transactions import Session, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ostinato.records import StoreInfo
-    from ostinato.store.rows import Row
-
-T = TypeVar("T")
 
 _PAGE: Final = 2000
 """Rows of a page when a whole journal is read: a short read transaction each."""
 
 
-class Session(Protocol):
-    """An open transaction."""
-
-    def now(self) -> int:
-        """Return the instant now by the store's clock."""
-        ...
-
-    def rows(self, statement: str, **values: Any) -> list[Row]:
-        """Run a query and return all its rows."""
-        ...
-
-    def change(self, statement: str, **values: Any) -> int:
-        """Run a statement that changes rows and return how many it touched."""
-        ...
-
-
-class SqlStore(ABC):
+class SqlStore(SqlFleet, SqlCatalog):
     """A `Store` over SQL; the dialects supply connections, transactions and `commit`."""
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, lease: float, max_recoveries: int) -> None:
+        super().__init__(max_recoveries)
         self._lease = round(lease * SECOND)
 
     # --- what a dialect supplies
-
-    @abstractmethod
-    def now(self) -> int:
-        """Return the instant now by the store's own clock, which judges leases."""
 
     @abstractmethod
     def close(self) -> None:
         """Let go of the database. Closing twice is harmless."""
 
     @abstractmethod
-    def commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+    def commit(self, run_id: str, epoch: int, entries: Commit, *, number: int | None = None) -> bool:
         """Write what a running run did: all of it or nothing."""
 
     @abstractmethod
@@ -92,19 +74,6 @@ class SqlStore(ABC):
     def list_events(self, run_id: str | None = None, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """List events in the order they were stored, from the first beyond `after`."""
 
-    @abstractmethod
-    def _read(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in a short read transaction."""
-
-    @abstractmethod
-    def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:
-        """Run `work` in a write transaction and commit it.
-
-        Args:
-            work: What to do. It may be run more than once, each time in a new transaction.
-            again: Whether to run it again when it is unknown if its commit went through.
-        """
-
     # --- workers and their leases
 
     def register(self, worker: Worker) -> None:
@@ -112,24 +81,28 @@ class SqlStore(ABC):
 
         def work(tx: Session) -> None:
             leased = msgspec.structs.replace(worker, expires_at=tx.now() + self._lease)
-            tx.change(statements.PUT_WORKER, **_named(leased))
+            tx.change(statements.PUT_WORKER, **named(leased))
 
         self._write(work)
 
     def beat(self, worker_id: str) -> Beat:
         """Renew a worker's lease, unless it has ended, and tell it what it must know."""
-        return self._write(lambda tx: sweeping.beat(tx, worker_id, self._lease))
+        now = self.now()
+        return self._write(lambda tx: sweeping.beat(tx, worker_id, now, self._lease))
 
     def leave(self, worker_id: str) -> None:
         """Remove a worker that ends in order. Runs it still holds are swept at once."""
-        self._write(lambda tx: sweeping.bury(tx, worker_id, forced=True))
+        self._write(lambda tx: sweeping.bury(tx, worker_id, forced=True, limit=self._max_recoveries))
+        self._hint()
 
     def sweep(self, dead: Sequence[str] = ()) -> list[Run]:
         """Mark the runs of workers whose lease has ended, or that are named `dead`, as crashed."""
-        forced = set(dead)
+        forced, limit = set(dead), self._max_recoveries
         lost: list[Run] = []
         for worker_id in self._read(lambda tx: sweeping.find_dead(tx, dead)):
-            lost += self._write(lambda tx, w=worker_id: sweeping.bury(tx, w, forced=w in forced))  # type: ignore[misc]
+            lost += self._write(lambda tx, w=worker_id: sweeping.bury(tx, w, forced=w in forced, limit=limit))  # type: ignore[misc]
+        if lost:
+            self._hint()
         return lost
 
     def list_workers(self) -> list[Worker]:
@@ -140,7 +113,11 @@ class SqlStore(ABC):
 
     def create(self, run: Run) -> Run:
         """Insert a run, or return the one that has its id, or its flow and key, already."""
-        return self._write(lambda tx: life.create(tx, run))
+        now = self.now()
+        stored = self._write(lambda tx: life.create(tx, run, now))
+        if run.pool is not None:
+            self._hint()
+        return stored
 
     def reopen(
         self,
@@ -151,19 +128,26 @@ class SqlStore(ABC):
         clear: Sequence[int] = (),
         stale: Sequence[int] = (),
         attempt: bool = False,
+        epoch: int | None = None,
     ) -> Run:
         """Raise the epoch of a run that nobody holds and lease it to `worker_id`, in one transaction."""
-        reopening = life.Reopening(run_id, worker_id, list(again), list(clear), list(stale), attempt)
-        return self._write(lambda tx: life.reopen(tx, reopening), again=False)
+        reopening = life.Reopening(run_id, worker_id, list(again), list(clear), list(stale), attempt, epoch)
+        run = self._write(lambda tx: life.reopen(tx, reopening), again=epoch is not None)
+        if worker_id is None:
+            self._hint()
+        return run
 
     def request_cancel(self, run_id: str) -> Run:
         """Ask a live run to stop; cancel at once one that nobody works on (its epoch is raised)."""
-        return self._write(lambda tx: life.request_cancel(tx, run_id), again=False)
+        run = self._write(lambda tx: life.request_cancel(tx, run_id), again=False)
+        if run.state.is_terminal:
+            self._hint()
+        return run
 
     def mark(self, run_id: str, seq: int, state: State, *, result: bytes | None, result_fp: bytes | None) -> Run:
         """Set a task run of a run that nobody holds to a terminal state, as its operator says."""
         marking = life.Marking(run_id, seq, state, result, result_fp)
-        return self._write(lambda tx: life.mark(tx, marking), again=False)
+        return self._write(lambda tx: life.mark(tx, marking, self._max_recoveries), again=False)
 
     def load(self, run_id: str) -> Iterator[TaskRun]:
         """Yield the task runs a new pass of a run may find again, nearest run first, by `seq` in each."""
@@ -267,17 +251,6 @@ class SqlStore(ABC):
         return total
 
 
-def _named(record: msgspec.Struct) -> dict[str, Any]:
-    kind = type(record)
-    return dict(zip(columns(kind), to_row(kind)(cleaned(record)), strict=True))
-
-
-def events(rows: list[Row]) -> list[StoredEvent]:
-    """Turn rows of (id, …the event) into stored events."""
-    make = to_record(Event)
-    return [StoredEvent(id=row[0], event=make(row[1:])) for row in rows]
-
-
 def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
     """Compose the query of a listing; only what is asked for stands in it."""
     values: dict[str, Any] = {"limit": which.limit}
@@ -291,7 +264,7 @@ def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
         term("state = ANY(:states)", states=[str(state) for state in which.states])
         if not TERMINAL.intersection(which.states):
             term(statements.OPEN)
-    for name in ("flow", "target", "parent_run_id"):
+    for name in ("flow", "target", "parent_run_id", "deployment", "pool"):
         if (value := getattr(which, name)) is not None:
             term(f"{name} = :{name}", **{name: value})
     if which.tag is not None:

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ostinato.clock import SystemClock
 from ostinato.errors import StaleEpochError, StoreUnavailableError
 from ostinato.records import Commit, RunEnd, StoredEvent, StoreInfo
-from ostinato.store import batch, sqlite_file, statements
+from ostinato.store import batch, events, sqlite_file, statements, waits
 from ostinato.store.revisions import HEAD
 from ostinato.store.rows import TABLES, Row, clean, columns, to_row
-from ostinato.store.sql import Session, SqlStore, events
+from ostinato.store.sql import SqlStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,21 +38,29 @@ if TYPE_CHECKING:
     import msgspec
 
     from ostinato.clock import Clock
+    from ostinato.store.transactions import Session
 
 T = TypeVar("T")
 
 _CHECKPOINT_PAGES: Final = 2000
 """About how many pages (4 KiB) this process writes between two checkpoints."""
 _PAGES_OF_A_COMMIT: Final = 3
+_WATCH_EVERY: Final = 0.05
+"""Seconds between two looks whether another process has committed; a look reads no file."""
 
 _GUARD: Final = f"""
-    SELECT run.cancel_requested_at, run.recoveries FROM run JOIN worker ON worker.id = run.worker_id
+    SELECT run.cancel_requested_at, run.recoveries, run.awaited, run.commits
+    FROM run JOIN worker ON worker.id = run.worker_id
     WHERE run.id = ? AND run.epoch = ? AND run.state IN ({statements.LIVE_STATES}) AND worker.expires_at > ?"""
 _END: Final = """
     UPDATE run SET state = ?, reason = ?, finished_at = ?, result = ?, error = ?, worker_id = NULL,
         recoveries = CASE WHEN ? = 'crashed' THEN recoveries ELSE 0 END
     WHERE id = ?"""
+_NUMBERED: Final = "SELECT cancel_requested_at FROM run WHERE id = ? AND epoch = ? AND commits >= ?"
+_NUMBER: Final = "UPDATE run SET commits = ? WHERE id = ?"
 _PROGRESS: Final = "UPDATE run SET recoveries = 0 WHERE id = ?"
+_NEEDLESS: Final = (statements.SHARE_CATALOG, statements.CHANGE_CATALOG)
+"""A write transaction is alone here."""
 _ORPHAN: Final = "UPDATE task_run SET orphaned = 1 WHERE run_id = ? AND seq = ?"
 _REMOVE_STATE: Final = "DELETE FROM state_value WHERE run_id = ? AND task_run_id = ? AND name = ?"
 
@@ -70,7 +78,13 @@ class SqliteStore(SqlStore):
     """A `Store` in one SQLite file, for any number of processes of one machine."""
 
     def __init__(
-        self, path: str | Path, *, durability: str = "durable", clock: Clock | None = None, lease: float = 8.0
+        self,
+        path: str | Path,
+        *,
+        durability: str = "durable",
+        clock: Clock | None = None,
+        lease: float = 8.0,
+        max_recoveries: int = 3,
     ) -> None:
         """Open the file; make it, and its directory, when there is none.
 
@@ -80,12 +94,13 @@ class SqliteStore(SqlStore):
                 survives the end of any process).
             clock: What tells the time, the machine's clock if None.
             lease: Seconds that a worker's lease lasts.
+            max_recoveries: How often in a row, without progress, a lost run goes back to its queue.
 
         Raises:
             StoreUnavailableError: If the file cannot be opened, made or read.
             SchemaError: If it is something else than a database of this version.
         """
-        super().__init__(lease)
+        super().__init__(lease, max_recoveries)
         self.path = str(Path(path).expanduser().absolute())
         self._durability = durability
         self._clock = clock or SystemClock()
@@ -118,17 +133,23 @@ class SqliteStore(SqlStore):
 
     # --- the hot path
 
-    def commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+    def commit(self, run_id: str, epoch: int, entries: Commit, *, number: int | None = None) -> bool:
         """Write what a running run did: all of it or nothing."""
         try:
-            return self._commit(run_id, epoch, entries)
+            return self._commit(run_id, epoch, entries, number)
         except UnicodeEncodeError:
-            return self._commit(run_id, epoch, batch.cleaned_entries(entries))
+            return self._commit(run_id, epoch, batch.cleaned_entries(entries), number)
 
-    def _commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+    def _commit(self, run_id: str, epoch: int, entries: Commit, number: int | None) -> bool:
         steps = _steps(run_id, entries)
         with self._transaction(sum(len(rows) for _, rows in steps)) as db:
-            guard = db.execute(_GUARD, (run_id, epoch, self._clock.now())).fetchone()
+            now = self._clock.now()
+            guard = db.execute(_GUARD, (run_id, epoch, now)).fetchone()
+            if number is not None and (guard is None or guard[3] >= number):
+                if (written := db.execute(_NUMBERED, (run_id, epoch, number)).fetchone()) is not None:
+                    return written[0] is not None
+            elif number is not None:
+                steps.append((_NUMBER, [(number, run_id)]))
             if guard is None:
                 raise StaleEpochError(
                     f"Run {run_id} is no longer held in epoch {epoch}: its lease ended, another process took it "
@@ -138,6 +159,12 @@ class SqliteStore(SqlStore):
                 db.executemany(statement, rows)
             if guard[1] and entries.end is None and batch.shows_progress(entries):
                 db.execute(_PROGRESS, (run_id,))
+            if entries.end is not None and guard[2]:
+                waits.wake_waiters(_SqliteSession(db, self._clock), [run_id], now)
+            if entries.suspend is not None:
+                session = _SqliteSession(db, self._clock)
+                waits.mark_awaited(session, entries.suspend)
+                waits.suspend(session, run_id, entries.suspend, now)
         return guard[0] is not None
 
     @contextlib.contextmanager
@@ -199,11 +226,30 @@ class SqliteStore(SqlStore):
             except sqlite3.Error as error:
                 raise sqlite_file.explain(error, self.path) from error
 
+    def _watch(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Look a few times a second at a number that changes with each commit of another connection."""
+        ended = threading.Event()
+
+        def version() -> int:
+            with self._writing:
+                return 0 if self._closed else int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+
+        def watch() -> None:
+            before = version()
+            while not ended.wait(_WATCH_EVERY) and not self._closed:
+                with contextlib.suppress(sqlite3.Error):
+                    if (after := version()) != before:
+                        before = after
+                        heard()
+
+        threading.Thread(target=watch, name="ostinato-watch", daemon=True).start()
+        return ended.set
+
     def list_events(self, run_id: str | None = None, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         """List events in the order they were stored, from the first beyond `after`."""
         query = statements.EVENTS if run_id is None else statements.EVENTS_OF
         values = {"after": after, "limit": limit} | ({} if run_id is None else {"run_id": run_id})
-        return events(self._read(lambda tx: tx.rows(query, **values)))
+        return events.stored(self._read(lambda tx: tx.rows(query, **values)))
 
     def info(self) -> StoreInfo:
         """Describe the database."""
@@ -250,6 +296,8 @@ class _SqliteSession:
 
     def rows(self, statement: str, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
+        if statement in _NEEDLESS:
+            return []
         return self._db.execute(statements.for_sqlite(statement), _bound(values)).fetchall()
 
     def change(self, statement: str, **values: Any) -> int:

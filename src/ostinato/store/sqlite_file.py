@@ -94,8 +94,18 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
         return
     if db.execute("PRAGMA application_id").fetchone()[0] != revisions.APPLICATION_ID:
         raise _not_ours(path)
-    revisions.check(found[0][0] if found else None, path)
+    revision = found[0][0] if found else None
+    revisions.HISTORY.check(revision, path, _fits_from(db))
     db.execute("PRAGMA journal_mode = WAL")
+
+
+def _fits_from(db: sqlite3.Connection) -> str | None:
+    """Tell the oldest revision whose code fits the database, None for one too old to know."""
+    try:
+        found = db.execute("SELECT revision FROM fits_from").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return found[0] if found else None
 
 
 def _not_ours(path: str) -> SchemaError:

@@ -11,7 +11,8 @@ and remembered, give each driver what it understands:
 ``FOR UPDATE`` and such    SQLite: nothing; a write transaction is alone anyway
 =========================  ==================================================
 
-Locks are always taken in the same order: the run first, then all else.
+Locks are always taken in the same order: runs that are waited for, then the run, then all else; a claim, which comes
+from the tickets, skips what is locked.
 """
 
 
@@ -23,7 +24,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Final
 
-from ostinato.records import Run, TaskRun, Worker
+from ostinato.records import Run, TaskRun, Wait, Worker
 from ostinato.states import LIVE, TERMINAL, State
 from ostinato.store.rows import TABLES, columns
 
@@ -60,6 +61,17 @@ def _names(names: Iterable[str], form: str = "{}") -> str:
     return ", ".join(form.format(name) for name in names)
 
 
+def _columns(table: str) -> str:
+    return _names(columns(TABLES[table])).replace(" user,", ' "user",')
+
+
+def _put(table: str, keys: tuple[str, ...]) -> str:
+    names = columns(TABLES[table])
+    return f"INSERT INTO {table} ({_columns(table)}) VALUES ({_names(names, ':{}')}) {_upsert(keys, names)}".replace(
+        " user = excluded.user", ' "user" = excluded."user"'
+    )
+
+
 def _upsert(keys: tuple[str, ...], names: Iterable[str]) -> str:
     sets = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
     return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
@@ -92,7 +104,10 @@ PUT_WORKER: Final = (
 )
 GET_WORKER: Final = f"SELECT {WORKER} FROM worker WHERE id = :id"
 LIST_WORKERS: Final = f"SELECT {WORKER} FROM worker ORDER BY started_at, id"
-BEAT: Final = "UPDATE worker SET expires_at = :until WHERE id = :id AND expires_at > :now"
+BEAT: Final = """
+    UPDATE worker SET expires_at = CASE WHEN :until > expires_at THEN :until ELSE expires_at END
+    WHERE id = :id AND expires_at > :now
+    RETURNING EXISTS (SELECT 1 FROM run WHERE worker_id = :id AND cancel_requested_at IS NOT NULL)"""
 CANCELLED_OF: Final = "SELECT id FROM run WHERE worker_id = :id AND cancel_requested_at IS NOT NULL ORDER BY id"
 
 # --- lost runs
@@ -105,9 +120,19 @@ DEAD_WORKERS: Final = """
 HELD_BY: Final = f"SELECT {RUN} FROM run WHERE worker_id = :id ORDER BY id FOR UPDATE"
 LOCK_WORKER: Final = "SELECT expires_at FROM worker WHERE id = :id FOR UPDATE"
 REMOVE_WORKER: Final = "DELETE FROM worker WHERE id = :id"
-LOSE_RUN: Final = """
-    UPDATE run SET state = 'crashed', reason = 'lost', epoch = epoch + 1, finished_at = :now, worker_id = NULL
+DRAIN: Final = "UPDATE worker SET draining = TRUE WHERE id = :id"
+END_RUN: Final = """
+    UPDATE run SET state = :state, reason = :reason, epoch = epoch + 1, finished_at = :now, worker_id = NULL,
+        error = coalesce(:error, error)
     WHERE id = :id"""
+RETURN_RUN: Final = """
+    UPDATE run SET state = 'queued', reason = NULL, epoch = epoch + 1, worker_id = NULL, commits = 0,
+        recoveries = recoveries + :recoveries, attempt = attempt + :attempt, resources = coalesce(:resources, resources)
+    WHERE id = :id"""
+CHILDREN_IN_PROCESS: Final = f"""
+    SELECT {RUN} FROM run WHERE parent_run_id = ANY(:ids) AND worker_id = :worker_id AND pool IS NULL
+    ORDER BY id FOR UPDATE"""
+ASSIGN_POOL: Final = "UPDATE run SET pool = :pool, queue = :queue WHERE id = :id"
 CLOSE_TASK_RUNS: Final = f"""
     UPDATE task_run SET state = :state, reason = :reason, finished_at = :now
     WHERE run_id = :run_id AND state IN ({LIVE_STATES})"""
@@ -124,7 +149,7 @@ LOCK_BRANCH: Final = "SELECT branch_of FROM run WHERE id = :id FOR KEY SHARE"
 REOPEN: Final = """
     UPDATE run SET state = :state, reason = NULL, epoch = epoch + 1, attempt = attempt + :attempt,
         recoveries = :recoveries, worker_id = :worker_id, started_at = coalesce(started_at, :started_at),
-        finished_at = NULL, error = NULL, result = NULL, cancel_requested_at = NULL
+        finished_at = NULL, error = NULL, result = NULL, cancel_requested_at = NULL, commits = 0
     WHERE id = :id"""
 REQUEST_CANCEL: Final = "UPDATE run SET cancel_requested_at = coalesce(cancel_requested_at, :now) WHERE id = :id"
 CANCEL_RUN: Final = """
@@ -139,7 +164,7 @@ KEEP_ATTEMPTS: Final = """
     ON CONFLICT DO NOTHING"""
 CLEAR: Final = """
     UPDATE task_run SET state = 'scheduled', reason = :reason, failures = 0, clears = clears + :clears,
-        started_at = NULL, finished_at = NULL, error = NULL
+        started_at = NULL, finished_at = NULL, error = NULL, due_at = NULL
     WHERE run_id = :run_id AND seq = ANY(:seqs)"""
 MARK: Final = """
     UPDATE task_run SET state = :state, reason = 'marked', epoch = :epoch, result = :result, result_fp = :result_fp,
@@ -147,6 +172,171 @@ MARK: Final = """
         error = NULL, finished_at = :now
     WHERE run_id = :run_id AND seq = :seq"""
 INSERT_EVENT: Final = "INSERT INTO event (at, kind, run_id, seq, data) VALUES (:at, :kind, :run_id, :seq, :data)"
+
+PUT_EVENTS: Final = """
+    INSERT INTO event (at, kind, run_id, seq, data)
+    SELECT json_extract(value, '$.at'), json_extract(value, '$.kind'), json_extract(value, '$.run_id'),
+        json_extract(value, '$.seq'), json_extract(value, '$.data')
+    FROM json_each(:events)"""
+
+# --- the queue
+
+SHARE_CATALOG: Final = "SELECT 'whoever makes tickets holds queues and deployments as they are'"
+CHANGE_CATALOG: Final = "SELECT 'whoever changes them is alone'"
+PUT_TICKETS: Final = """
+    INSERT INTO ticket (run_id, pool, queue, priority, deployment, paused, resources, created_at)
+    SELECT run.id, run.pool, run.queue, 1000 * coalesce(queue.priority, 0) + run.priority, run.deployment,
+        coalesce(queue.paused, FALSE) OR coalesce(deployed.paused, FALSE), run.resources, :now
+    FROM run LEFT JOIN queue ON queue.pool = run.pool AND queue.name = run.queue
+        LEFT JOIN deployed ON deployed.name = run.deployment
+    WHERE run.id = ANY(:ids) AND run.pool IS NOT NULL
+    ORDER BY run.created_at, run.id
+    ON CONFLICT DO NOTHING RETURNING run_id, pool, queue"""
+PUT_LEVELS: Final = """
+    INSERT INTO ticket_level (pool, priority) SELECT DISTINCT pool, priority FROM ticket WHERE run_id = ANY(:ids)
+    ON CONFLICT DO NOTHING"""
+PUT_LEVELS_OF_QUEUE: Final = """
+    INSERT INTO ticket_level (pool, priority)
+    SELECT DISTINCT pool, priority FROM ticket WHERE pool = :pool AND queue = :queue
+    ON CONFLICT DO NOTHING"""
+TICKETS_OF: Final = f"SELECT {_columns('ticket')} FROM ticket WHERE run_id = ANY(:ids) ORDER BY id"
+HOLD_TICKETS: Final = "SELECT run_id, why FROM ticket WHERE run_id = ANY(:ids) ORDER BY id FOR UPDATE"
+HOLD_TICKET: Final = "UPDATE ticket SET why = :why WHERE run_id = :run_id"
+REMOVE_TICKETS: Final = "DELETE FROM ticket WHERE run_id = ANY(:ids)"
+LIST_TICKETS: Final = f"SELECT {_columns('ticket')} FROM ticket WHERE id > :after ORDER BY id LIMIT :limit"
+LIST_TICKETS_OF_POOL: Final = f"""
+    SELECT {_columns("ticket")} FROM ticket WHERE pool = :pool
+    ORDER BY priority DESC, id LIMIT :limit OFFSET :after"""
+QUEUE_LENGTHS: Final = """
+    SELECT pool, queue, count(*), min(created_at) FROM ticket GROUP BY pool, queue ORDER BY pool, queue"""
+REFRESH_TICKETS: Final = """
+    UPDATE ticket SET
+        priority = 1000 * coalesce(
+            (SELECT queue.priority FROM queue WHERE queue.pool = ticket.pool AND queue.name = ticket.queue), 0)
+            + (SELECT run.priority FROM run WHERE run.id = ticket.run_id),
+        paused = coalesce(
+            (SELECT queue.paused FROM queue WHERE queue.pool = ticket.pool AND queue.name = ticket.queue), FALSE)
+            OR coalesce((SELECT deployed.paused FROM deployed WHERE deployed.name = ticket.deployment), FALSE)"""
+"""After a queue or a deployment was changed; the tickets are those of a condition to be added."""
+
+# --- claiming
+
+LEVELS: Final = """
+    SELECT pool, priority,
+        (SELECT ticket.id FROM ticket
+        WHERE ticket.pool = ticket_level.pool AND ticket.priority = ticket_level.priority AND NOT ticket.paused
+        ORDER BY ticket.id LIMIT 1),
+        0
+    FROM ticket_level WHERE pool = ANY(:pools) ORDER BY priority DESC"""
+"""By pool and priority: the first ticket, and the highest number given so far."""
+LOCK_TICKETS: Final = """
+    SELECT ticket.id, ticket.run_id, ticket.resources, ticket.created_at
+    FROM ticket JOIN run ON run.id = ticket.run_id
+    WHERE (ticket.pool, ticket.priority, ticket.id) > (:pool, :priority, :after)
+        AND (ticket.pool, ticket.priority) <= (:pool, :priority) AND NOT ticket.paused
+    ORDER BY ticket.pool, ticket.priority, ticket.id LIMIT :limit FOR UPDATE SKIP LOCKED"""
+"""Rows are compared, not columns, so that only the index `ticket_order` can serve it."""
+POOLS: Final = "SELECT name, slots, paused FROM pool WHERE name = ANY(:pools)"
+LOCK_POOLS: Final = "SELECT name, slots FROM pool WHERE name = ANY(:pools) ORDER BY name FOR NO KEY UPDATE"
+UNDER_WAY: Final = """
+    SELECT pool, count(*) FROM run WHERE worker_id IS NOT NULL AND pool = ANY(:pools) GROUP BY pool"""
+CLAIM_RUNS: Final = f"""
+    UPDATE run SET state = 'running', reason = NULL, epoch = epoch + 1, commits = 0, worker_id = :worker_id,
+        started_at = coalesce(started_at, :now),
+        bundle = CASE
+            WHEN EXISTS (SELECT 1 FROM deployed WHERE deployed.name = run.deployment
+                AND (deployed.code_policy <> 'pinned' OR run.bundle IS NULL))
+            THEN (SELECT deployed.bundle FROM deployed WHERE deployed.name = run.deployment)
+            ELSE bundle END
+    WHERE id = ANY(:ids) AND state = 'queued'
+    RETURNING {_names(columns(Run))}, (SELECT options FROM deployed WHERE deployed.name = run.deployment)"""
+"""The runs as claimed, each with the options of its deployment."""
+OPTIONS: Final = "SELECT name, options FROM deployed WHERE name = ANY(:names)"
+
+# --- waits
+
+PUT_WAIT: Final = f"""
+    INSERT INTO wait ({_names(columns(Wait))}) VALUES ({_names(columns(Wait), ":{}")}) ON CONFLICT DO NOTHING"""
+LIST_WAITS: Final = f"SELECT {_names(columns(Wait))} FROM wait WHERE run_id = :run_id ORDER BY n"
+REMOVE_WAITS: Final = "DELETE FROM wait WHERE run_id = ANY(:ids)"
+MARK_AWAITED: Final = f"""
+    UPDATE run SET awaited = TRUE WHERE id = ANY(:ids) AND NOT awaited AND state NOT IN ({TERMINAL_STATES})"""
+WAITERS: Final = "SELECT DISTINCT run_id FROM wait WHERE key = ANY(:ids) AND kind = 'run' ORDER BY run_id"
+LOCK_WAITING: Final = """
+    SELECT id, state FROM run
+    WHERE id = ANY(:ids) AND state IN ('waiting', 'retrying', 'scheduled') AND worker_id IS NULL
+    ORDER BY id FOR UPDATE"""
+HOW_WAITS_STAND: Final = f"""
+    SELECT wait.run_id, max(CASE WHEN wait.due_at <= :now THEN 1 ELSE 0 END),
+        max(CASE WHEN wait.kind = 'run' THEN 1 ELSE 0 END),
+        max(CASE WHEN wait.kind = 'run' AND run.id IS NOT NULL AND run.state NOT IN ({TERMINAL_STATES})
+            THEN 1 ELSE 0 END)
+    FROM wait LEFT JOIN run ON run.id = wait.key
+    WHERE wait.run_id = ANY(:ids) GROUP BY wait.run_id"""
+"""By run: whether anything is due, whether it waits for runs, whether one of those has not ended."""
+WAITS_DUE: Final = """
+    SELECT run_id FROM wait WHERE due_at IS NOT NULL AND due_at <= :now ORDER BY due_at, run_id LIMIT :limit"""
+WAITS_MISSED: Final = f"""
+    SELECT DISTINCT wait.run_id FROM wait LEFT JOIN run ON run.id = wait.key
+    WHERE wait.key IS NOT NULL AND wait.kind = 'run' AND (run.id IS NULL OR run.state IN ({TERMINAL_STATES}))
+        AND NOT EXISTS (
+            SELECT 1 FROM wait AS other JOIN run AS awaited ON awaited.id = other.key
+            WHERE other.run_id = wait.run_id AND other.kind = 'run' AND awaited.state NOT IN ({TERMINAL_STATES}))
+    ORDER BY wait.run_id LIMIT :limit"""
+WAITS_OVER: Final = (
+    f"SELECT run_id FROM ({WAITS_DUE}) AS due UNION SELECT run_id FROM ({WAITS_MISSED}) AS missed ORDER BY run_id"
+)
+SUSPEND: Final = """
+    UPDATE run SET state = :state, reason = :reason, worker_id = NULL, attempt = attempt + :attempt WHERE id = :id"""
+SHOW_STATE: Final = "UPDATE run SET state = :state, reason = :reason WHERE id = :id"
+QUEUE_RUNS: Final = "UPDATE run SET state = 'queued', reason = NULL WHERE id = ANY(:ids)"
+
+# --- what the loops look at
+
+SURVEY: Final = f"""
+    SELECT 'dead', id, 0 FROM ({DEAD_WORKERS}) AS gone
+    UNION ALL SELECT 'due', '', min(due_at) FROM wait WHERE due_at IS NOT NULL
+    UNION ALL SELECT 'tickets', '', count(*) FROM (SELECT 1 FROM ticket WHERE NOT paused LIMIT 1000) AS ready"""
+"""In one statement, since a server that has nothing to do still asks this all the time."""
+LIST_HELD: Final = f"SELECT {RUN} FROM run WHERE worker_id IS NOT NULL"
+ENDED_OF: Final = f"""
+    SELECT id, state, reason FROM run WHERE id = ANY(:ids) AND state IN ({TERMINAL_STATES})"""
+LEAD: Final = """
+    INSERT INTO duty (name, holder, expires_at) VALUES (:name, :holder, :until)
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+    WHERE duty.holder = excluded.holder OR duty.expires_at <= :now"""
+
+# --- the catalog
+
+PUT_PROJECT: Final = _put("project", ("name",))
+LIST_PROJECTS: Final = f"SELECT {_columns('project')} FROM project ORDER BY name"
+REMOVE_PROJECT: Final = "DELETE FROM project WHERE name = :name"
+PUT_DEPLOYED: Final = _put("deployed", ("name",))
+LIST_DEPLOYED: Final = f"SELECT {_columns('deployed')} FROM deployed"
+REMOVE_DEPLOYED: Final = "DELETE FROM deployed WHERE name = ANY(:names)"
+PAUSE_DEPLOYED: Final = "UPDATE deployed SET paused = :paused WHERE name = :name"
+PUT_POOL: Final = _put("pool", ("name",))
+LIST_POOLS: Final = f"SELECT {_columns('pool')} FROM pool ORDER BY name"
+NAMED_POOLS: Final = "SELECT DISTINCT pool FROM deployed UNION SELECT DISTINCT pool FROM queue"
+REMOVE_POOL: Final = "DELETE FROM pool WHERE name = :name"
+REMOVE_QUEUES: Final = "DELETE FROM queue WHERE pool = :name"
+ANY_TICKET: Final = "SELECT 1 FROM ticket WHERE pool = :name LIMIT 1"
+PUT_QUEUE: Final = _put("queue", ("pool", "name"))
+LIST_QUEUES: Final = f"SELECT {_columns('queue')} FROM queue"
+
+# --- accounts
+
+PUT_USER: Final = _put("user_account", ("name",))
+LIST_USERS: Final = f"SELECT {_columns('user_account')} FROM user_account ORDER BY name"
+PUT_TOKEN: Final = _put("token", ("id",))
+LIST_TOKENS: Final = f"SELECT {_columns('token')} FROM token ORDER BY created_at DESC, id DESC"
+FIND_TOKEN: Final = f"""
+    SELECT {_columns("token")} FROM token
+    WHERE hash = :hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+        AND ("user" IS NULL
+            OR EXISTS (SELECT 1 FROM user_account WHERE user_account.name = token."user" AND NOT disabled))"""
+GET_RANDOM: Final = "SELECT value FROM secret WHERE name = :name"
+PUT_RANDOM: Final = "INSERT INTO secret (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"
 
 # --- the journal, for a new pass
 
@@ -192,9 +382,12 @@ REACHED_BY: Final = """
             UNION ALL
             SELECT branch_of AS dst, id AS src FROM run WHERE branch_of IS NOT NULL
         ) AS edge ON edge.dst = up.id)
-    SELECT up.root, run.id, run.state, run.finished_at FROM up JOIN run ON run.id = up.id"""
+    SELECT up.root, run.id,
+        CASE WHEN EXISTS (SELECT 1 FROM wait WHERE wait.key = run.id) THEN 'waiting' ELSE run.state END,
+        run.finished_at
+    FROM up JOIN run ON run.id = up.id"""
 LOCK_RUNS: Final = "SELECT id FROM run WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
-TABLES_OF_RUN: Final = ("task_run", "attempt", "log", "state_value")
+TABLES_OF_RUN: Final = ("task_run", "attempt", "log", "state_value", "wait", "ticket")
 EXPIRED: Final = """
     SELECT key FROM cache WHERE expires_at IS NOT NULL AND expires_at <= :now
     ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED"""

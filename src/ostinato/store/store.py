@@ -4,6 +4,8 @@ SQLite, PostgreSQL and (on a server's side of the wire) HTTP implement it and pa
 `tests/store/`. All methods are synchronous, safe to call from any thread, and raise only
 `ostinato.errors.StoreError`s besides what they name. The seam is private: it may change at will.
 
+Servers and workers have verbs of their own, in `fleet.py`.
+
 Reading order: a process `register`s as a worker and `beat`s. It `create`s a run or `reopen`s one, which
 raises the run's epoch and leases the run to it; it `load`s the journal; from then on `commit` is the only
 way in which it changes anything. `sweep` finds what dead workers left behind.
@@ -12,6 +14,8 @@ way in which it changes anything. `sweep` finds what dead workers left behind.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+
+from ostinato.store.fleet import Accounts, Catalog, Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from ostinato.states import State
 
 
-class Store(Protocol):
+class Store(Fleet, Catalog, Accounts, Protocol):
     """Where runs live."""
 
     def now(self) -> int:
@@ -63,8 +67,9 @@ class Store(Protocol):
         """Mark the runs of workers whose lease has ended, or that are named `dead`, as crashed.
 
         State ``crashed``, reason ``lost``, the epoch raised by one so that a late worker is refused, an
-        event ``run.crashed`` each; their live task runs become ``crashed`` too. Cheap when there is
-        nothing to do, and idempotent.
+        event ``run.crashed`` each; their live task runs become ``crashed`` too. A run that has a pool goes
+        back to its queue instead, event ``run.recovering``, unless it was recovered `max_recoveries` times in a
+        row without progress: then its reason is ``poisonous``. Cheap when there is nothing to do, and idempotent.
 
         Args:
             dead: Ids of workers that are known to be gone before their lease has ended.
@@ -101,12 +106,15 @@ class Store(Protocol):
         clear: Sequence[int] = (),
         stale: Sequence[int] = (),
         attempt: bool = False,
+        epoch: int | None = None,
     ) -> Run:
         """Raise the epoch of a run that nobody holds and lease it to `worker_id`, in one transaction.
 
-        With a worker the run becomes ``running``, without one ``queued``. `finished_at`, `error`, `result`
-        and a request to cancel are cleared. `recoveries` grows by one when the run was ``crashed``, and
-        is set to 0 otherwise. Live task runs of a lost epoch become ``crashed`` (reason ``lost``).
+        With a worker the run becomes ``running``, without one ``queued`` in its pool. `finished_at`, `error`,
+        `result`, `commits` and a request to cancel are cleared, and so are its ticket and its waits. `recoveries` grows
+        by one when the run was ``crashed``, stays when it was queued, and is set to 0 otherwise. Live task
+        runs of a lost epoch become ``crashed`` (reason ``lost``), their `due_at` kept. `worker_id` may be the worker
+        that holds the run already: so it begins its next attempt.
 
         Args:
             run_id: The run.
@@ -118,19 +126,29 @@ class Store(Protocol):
             stale: Likewise, with reason ``stale``, and `clears` grows by one: they may keep their result if
                 nothing they depend on has changed.
             attempt: Whether this is a new attempt of the run itself (a retry) rather than a recovery.
+            epoch: The epoch it is known to have. A repetition of a call that went through is then recognised: the
+                run has one epoch more and is held by `worker_id` already, and is returned as it is.
 
         Raises:
             UnknownRunError: If there is no such run.
-            RunStateError: If a worker whose lease has not ended holds the run.
+            RunStateError: If a worker whose lease has not ended holds the run, or its epoch is another.
         """
         ...
 
-    def commit(self, run_id: str, epoch: int, entries: Commit) -> bool:
+    def commit(self, run_id: str, epoch: int, entries: Commit, *, number: int | None = None) -> bool:
         """Write what a running run did: all of it or nothing.
 
         Task runs are put by (run, seq); attempts, logs and events are appended; the end, where there is
-        one, takes the run out of the worker's hands. On return everything is as durable as the store's
-        setting says.
+        one, takes the run out of the worker's hands, and queues those that waited for it. A suspension does too; the
+        run is queued at once if what it waits for has happened already. On return everything is as durable as the
+        store's setting says.
+
+        Args:
+            run_id: The run.
+            epoch: The epoch under which it is held.
+            entries: What to write.
+            number: Which commit of this epoch it is, from 1, where it comes over a wire that may deliver it twice or
+                late: one whose number is not above `Run.commits` is answered and not written again.
 
         Returns:
             Whether somebody asked to cancel the run.

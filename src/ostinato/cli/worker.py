@@ -1,0 +1,89 @@
+"""``ostinato worker``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ostinato.authoring.project import find_project
+from ostinato.cli.lines import speak
+from ostinato.errors import UsageError
+from ostinato.io.blobs import safe_url
+from ostinato.resources import Resources
+from ostinato.runtime.worker import WorkerPlan, run_worker
+from ostinato.settings import load_settings
+from ostinato.work import DEFAULT_POOL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Pools = Annotated[
+    list[str] | None,
+    Parameter(name=["--pool", "-p"], negative=(), help="A work pool to serve; repeatable. By default: default."),
+]
+Slots = Annotated[int, Parameter(name="--slots", help="How many runs at once; by default two to a processor.")]
+Given = Annotated[
+    list[str] | None,
+    Parameter(name=["--resource", "-r"], negative=(), help="What it has: gpu=1, memory=16GiB, licence=2; repeatable."),
+]
+Projects = Annotated[
+    list[str] | None,
+    Parameter(name="--project", negative=(), help="A project folder, or file, to import ahead; repeatable."),
+]
+Cold = Annotated[bool, Parameter(name="--cold", negative=(), help="Each run in a process of its own.")]
+
+
+def worker(
+    *, pool: Pools = None, slots: Slots = 0, resource: Given = None, project: Projects = None, cold: Cold = False
+) -> int:
+    """Carry out the runs of work pools, until Ctrl-C.
+
+    It asks the server that OSTINATO_API names, with OSTINATO_TOKEN, or else the database itself. The first Ctrl-C or
+    SIGTERM lets what runs end; a second one stops it, and other workers go on with it.
+    """
+    settings = load_settings()
+    speak(settings)
+    if slots < 0:
+        raise UsageError(f"--slots is 1 or more, not {slots}.")
+    plan = WorkerPlan(
+        settings=settings,
+        pools=list(dict.fromkeys(pool or [DEFAULT_POOL])),
+        slots=slots,
+        resources=read_resources(resource or ()),
+        roots=[_root(path) for path in project or ()],
+        cold=cold,
+    )
+    print(f"Worker for {', '.join(plan.pools)} at {safe_url(settings.store_url)}. Ctrl-C ends it.", flush=True)
+    run_worker(plan)
+    return 0
+
+
+def _root(path: str) -> str:
+    found = find_project(path)
+    return path if path.endswith(".py") else found.root
+
+
+def read_resources(given: Sequence[str]) -> dict[str, float]:
+    """Read what a worker has, as it is typed.
+
+    Raises:
+        UsageError: If one is not ``name=amount``.
+    """
+    amounts: dict[str, float] = {}
+    for item in given:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not equals or not name:
+            raise UsageError(f"--resource {item!r} is not name=amount. For example: --resource gpu=1 -r memory=16GiB.")
+        amounts |= Resources(memory=text).amounts if name == "memory" else {name: _amount(item, text)}
+    return amounts
+
+
+def _amount(item: str, text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise UsageError(f"--resource {item!r}: the amount is a number, 0 or more.")
+    return amount

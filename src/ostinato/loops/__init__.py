@@ -1,0 +1,1 @@
+"""The background duties of a server, one a file; `start` begins them together."""

@@ -1,0 +1,1 @@
+"""The server: owns the store, speaks HTTP, runs the loops. It never imports user code and never unpickles."""

@@ -1,0 +1,171 @@
+-- Made from versions/0001_first.py by `python -m ostinato.store.migrate`: do not edit.
+
+CREATE TABLE worker (
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    pid_started TEXT NOT NULL,
+    version TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE run (
+    id TEXT NOT NULL,
+    flow TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    recoveries INTEGER NOT NULL,
+    lineage TEXT NOT NULL,
+    parent_run_id TEXT,
+    parent_seq INTEGER,
+    branch_of TEXT,
+    branch_cut TEXT NOT NULL,
+    parameters BLOB,
+    target TEXT,
+    cwd TEXT,
+    code TEXT,
+    tags TEXT NOT NULL,
+    "key" TEXT,
+    worker_id TEXT,
+    version TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    scheduled_at INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    cancel_requested_at INTEGER,
+    result BLOB,
+    error TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT run_state CHECK (state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying', 'succeeded', 'failed', 'crashed', 'cancelled', 'skipped'))
+);
+
+CREATE INDEX run_branch ON run (branch_of) WHERE branch_of IS NOT NULL;
+
+CREATE INDEX run_created ON run (created_at, id);
+
+CREATE INDEX run_finished ON run (finished_at, id) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX run_flow ON run (flow, created_at, id);
+
+CREATE UNIQUE INDEX run_key ON run (flow, "key") WHERE key IS NOT NULL;
+
+CREATE INDEX run_open ON run (created_at, id) WHERE state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying');
+
+CREATE INDEX run_parent ON run (parent_run_id) WHERE parent_run_id IS NOT NULL;
+
+CREATE INDEX run_worker ON run (worker_id) WHERE worker_id IS NOT NULL;
+
+CREATE TABLE task_run (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    parent_seq INTEGER,
+    kind TEXT NOT NULL,
+    task TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    map_index INTEGER,
+    partition TEXT,
+    state TEXT NOT NULL,
+    reason TEXT,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    clears INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    inputs BLOB,
+    result BLOB,
+    result_fp BLOB,
+    error TEXT,
+    upstream TEXT,
+    code TEXT,
+    child_run_id TEXT,
+    critical BOOLEAN NOT NULL,
+    orphaned BOOLEAN NOT NULL,
+    PRIMARY KEY (run_id, seq),
+    CONSTRAINT task_run_state CHECK (state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying', 'succeeded', 'failed', 'crashed', 'cancelled', 'skipped'))
+);
+
+CREATE TABLE attempt (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    started_at INTEGER,
+    finished_at INTEGER,
+    error TEXT,
+    code TEXT,
+    PRIMARY KEY (run_id, seq, attempt, epoch),
+    CONSTRAINT attempt_state CHECK (state IN ('scheduled', 'queued', 'running', 'waiting', 'retrying', 'succeeded', 'failed', 'crashed', 'cancelled', 'skipped'))
+);
+
+CREATE TABLE log (
+    run_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    lines BLOB NOT NULL,
+    PRIMARY KEY (run_id, epoch, n)
+);
+
+CREATE TABLE event (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    seq INTEGER,
+    data TEXT NOT NULL
+);
+
+CREATE INDEX event_run ON event (run_id, id);
+
+CREATE TABLE state_value (
+    run_id TEXT NOT NULL,
+    task_run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (run_id, task_run_id, name)
+);
+
+CREATE TABLE cache (
+    "key" TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    task TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    result BLOB NOT NULL,
+    result_fp BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY ("key")
+);
+
+CREATE INDEX cache_expires ON cache (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE blob (
+    hash TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    PRIMARY KEY (hash, run_id)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX blob_run ON blob (run_id);
+
+PRAGMA application_id = 1332966505;
+
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL,
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+INSERT INTO alembic_version (version_num) VALUES ('0001');
