@@ -114,6 +114,12 @@ class Script:
     def is_running(self) -> bool:
         return self.process.poll() is None
 
+    def __del__(self) -> None:
+        """End with the test that left it: else the next one would be blamed for its process and its pipes."""
+        process = getattr(self, "process", None)
+        if process is not None and process.returncode is None:
+            self.kill()
+
 
 def run_script(path: Path, *args: str, env: Mapping[str, str], seconds: float = WAIT) -> Script:
     """Run a script to its end."""

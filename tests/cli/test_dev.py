@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import threading
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -225,5 +226,28 @@ def test_where_tokens_are_asked_for_dev_has_one_of_its_own_and_its_runs_theirs(c
     said = cli("start", "quick", "--watch", "--json", OSTINATO_API=one.url, OSTINATO_TOKEN=token)
     assert (said.code, said.data["state"]) == (0, "succeeded")
     assert one.end() == 0
-    ours = next(found for found in cli("tokens", "list", "--json").data if found["name"] == "dev")
-    assert ours["revoked_at"] is not None
+    assert [found["name"] for found in cli("tokens", "list", "--json").data] == ["ada"]
+
+
+def test_dev_goes_on_when_the_first_user_is_made(cli, dev):
+    one = dev()
+    one.says("serves default")
+    made = b'{"name": "ada", "role": "admin"}'
+    request = urllib.request.Request(f"{one.url}/api/users", made, {"Content-Type": "application/json"})  # noqa: S310
+    urllib.request.urlopen(request).close()  # noqa: S310
+    assert "asks for a token" in cli("runs", "list", OSTINATO_API=one.url).err
+    token = cli("tokens", "create", "laptop", "--user", "ada", "--json").data["token"]
+    said = cli("start", "quick", "--watch", "--json", OSTINATO_API=one.url, OSTINATO_TOKEN=token)
+    assert (said.code, said.data["state"]) == (0, "succeeded")
+    assert one.end() == 0
+
+
+def test_dev_serves_the_pools_that_tasks_name(cli, dev):
+    cli.write(
+        "project/pooled.py",
+        "from ostinato import flow, task\n\n@task(pool='gpu')\ndef train(n: int) -> int:\n    return 2 * n\n\n"
+        "@flow\ndef trainer() -> int:\n    return train(4)\n",
+    )
+    one = dev()
+    assert one.says("serves default, gpu")
+    assert cli("start", "trainer", "--watch", "--json").data["result"] == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.store.builders import new_run
 
+from ostinato.clock import SECOND
 from ostinato.records import Worker
 from ostinato.states import State
 from ostinato.store.open import open_store
@@ -70,6 +71,25 @@ def test_start_refuses_parameters_field_by_field_and_makes_no_run(cli, deployed)
     assert "n: must be integer, got str ('many')" in said.err
     assert "Did you mean 'cities'?" in said.err
     assert cli("runs", "list", "--json").data == []
+
+
+def test_start_says_which_kind_of_text_was_expected_and_where(cli):
+    cli.write(
+        "project/dated.py",
+        "from datetime import date\nfrom ostinato import flow\n\n@flow\n"
+        "def dated(day: date | None = None, names: list[str] = []) -> None: ...\n",
+    )
+    cli("deploy", "project")
+    said = cli("start", "dated", "-p", "day=2013-13-45", "-p", "names=[1]")
+    assert "day: must be date or null, got str ('2013-13-45')" in said.err
+    assert "names: [0] must be string, got int (1)" in said.err
+
+
+def test_start_says_when_no_worker_serves_the_pool(cli, deployed):
+    _worker(deployed, pools=["default"])
+    assert "No worker serves" not in cli("start", "weather").out
+    said = cli("start", "weather", "--pool", "nope").out
+    assert "No worker serves that pool now. Start one: ostinato worker --pool nope" in said
 
 
 def test_start_with_a_key_gives_the_same_run_again(cli, deployed):
@@ -156,6 +176,15 @@ def test_doctor_tells_of_broken_modules_and_of_runs_that_nobody_can_take(cli, de
     assert "broken.py of demo: NameError: nothing" in answers["projects"]["found"]
     assert "no worker serves pool default" in answers["queue"]["found"]
     assert cli("doctor").code == 1
+
+
+def test_doctor_names_every_pool_in_which_runs_wait_for_a_worker(cli, stored):
+    _worker(stored, pools=["default"])
+    for pool in ("gpu", "big", "default"):
+        stored.create(new_run(stored, state=State.QUEUED, pool=pool, created_at=stored.now() - 60 * SECOND))
+    (answer,) = (answer for answer in cli("doctor", "--json").data if answer["check"] == "queue")
+    assert "no worker serves pool big, gpu, where one waits for 1 min" in answer["found"]
+    assert answer["advice"] == "Start one: ostinato worker --pool big --pool gpu"
 
 
 def test_doctor_says_when_the_server_does_not_answer(cli):

@@ -146,7 +146,7 @@ def test_a_poll_that_was_answered_and_then_cancelled_gives_its_runs_back(house, 
         worker(store)
         (run,) = queued(store)
         poll = asyncio.create_task(house.dispatcher.claim("w1", _offer(), 20))
-        await seen(lambda: house.dispatcher.waiting)
+        await asyncio.sleep(0)  # one turn of the loop: it waits, and cannot have been answered yet
         answer = house.dispatcher._polls[0].answer
         answer.add_done_callback(lambda _: poll.cancel())  # the same turn: the result is there, and nobody has read it
         await asyncio.wait([poll])

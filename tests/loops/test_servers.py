@@ -87,8 +87,7 @@ def command(tmp_path: Path, postgres_url: str) -> Iterator[Callable[..., Started
 
     yield begin
     for one in reversed(all_of):
-        if one.process.poll() is None:
-            one.end()
+        one.end()
 
 
 def test_either_server_may_be_killed_and_the_other_does_all_of_its_work(

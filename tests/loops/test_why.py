@@ -136,6 +136,17 @@ def test_a_failure_names_the_task_run_and_the_first_line(store):
     assert one.advice == [f"Run it again by itself, with the same inputs: ostinato debug {run.id} fetch[1]"]
 
 
+def test_a_failure_of_the_body_comes_before_those_of_its_task_runs(store):
+    run = a_run(store)
+    row = a_task_run(run, state=State.FAILED, task="m.fetch", error=failure_of(ValueError("no such city")).to_json())
+    store.commit(run.id, run.epoch, Commit(task_runs=[row]))
+    end(store, run, State.FAILED, error=failure_of(AttributeError("result")).to_json())
+    assert _why(store, run).because == [
+        "Its body raised AttributeError: result.",
+        "fetch failed: ValueError: no such city.",
+    ]
+
+
 def test_a_cached_result_says_from_which_run(store):
     run = a_run(store)
     row = a_task_run(run, reason="cached", task="m.fetch")

@@ -110,9 +110,9 @@ def test_state_checks_are_the_states(tmp_path: Path) -> None:
         assert re.findall(r"'(\w+)'", found[1]) == [str(state) for state in State]
 
 
-def test_condition_of_the_open_runs_is_that_of_their_index() -> None:
-    (index,) = (index for index in schema.run.indexes if index.name == "run_open")
-    assert str(index.dialect_options["sqlite"]["where"]) == statements.OPEN
+def test_conditions_of_open_and_of_failed_runs_are_those_of_their_indexes() -> None:
+    conditions = {index.name: str(index.dialect_options["sqlite"]["where"]) for index in schema.run.indexes}
+    assert (conditions["run_open"], conditions["run_failed"]) == (statements.OPEN, statements.FAILED)
     assert set(re.findall(r"'(\w+)'", statements.OPEN)) == {str(state) for state in set(State) - TERMINAL}
 
 
@@ -121,6 +121,11 @@ PLANS = {
         f"SELECT id FROM run WHERE state = ANY(:states) AND {statements.OPEN} ORDER BY created_at DESC, id DESC",
         {"states": "[]"},
         "run_open",
+    ),
+    "listing of failed runs": (
+        f"SELECT id FROM run WHERE state = ANY(:states) AND {statements.FAILED} ORDER BY created_at DESC, id DESC",
+        {"states": "[]"},
+        "run_failed",
     ),
     "what a worker holds": (statements.HELD_BY, {"id": "x"}, "run_worker"),
     "tickets to claim": (

@@ -22,6 +22,7 @@ from ostinato.authoring.blueprint import blueprint_of
 from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow
 from ostinato.authoring.schema import schema_of, values_of
+from ostinato.authoring.task import Task
 from ostinato.errors import DefinitionError, OstinatoError
 from ostinato.work import DEFAULT_QUEUE, Deployed
 
@@ -55,6 +56,8 @@ class Definitions:
 
     project: ProjectFolder
     errors: dict[str, str] = field(default_factory=dict)
+    pools: set[str] = field(default_factory=set)
+    """The work pools that tasks name."""
     _flows: dict[str, list[_Found]] = field(default_factory=dict)
     _variants: dict[str, dict[str, tuple[Deployment, str]]] = field(default_factory=dict)
     _files: set[str] = field(default_factory=set)
@@ -65,6 +68,8 @@ class Definitions:
         for attribute, value in list(vars(module).items()):
             if issubclass(type(value), Flow):  # not isinstance: a proxy's own `__class__` may raise
                 self._flows.setdefault(value.name, []).append(_Found(value, attribute, file))
+            elif issubclass(type(value), Task) and value.options.pool is not None:
+                self.pools.add(value.options.pool)
             elif type(value) is Deployment:
                 places = self._variants.setdefault(value.full_name, {})
                 places.setdefault(value.place or file, (value, file))

@@ -325,7 +325,7 @@ def _unloadable(shown: Path | str, error: BaseException) -> BaseException:
     )
     report.__cause__ = report.__context__ = None
     text = "".join(report.format()).rstrip()
-    return TargetError(f"{shown} cannot be imported ({type(error).__name__}):\n{text}")
+    return TargetError(f"{shown} cannot be imported, {text.splitlines()[-1]}:\n{text}")
 
 
 def _is_import(file: str) -> bool:

@@ -26,6 +26,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """What is wrong in a file, by its path below the root: a traceback, as a rule."""
     files: list[str] = []
     """The files that were looked at, below the root."""
+    pools: list[str] = []
+    """The work pools that its tasks name."""
     python: str = ""
 
 

@@ -258,6 +258,7 @@ def look(order: _Order, mouth: _Mouth) -> Manifest:
         deployed=deployed,
         errors=dict(sorted(found.errors.items())),
         files=files,
+        pools=sorted(found.pools),
         python=platform.python_version(),
     )
 

@@ -13,6 +13,7 @@ the next `ostinato dev` goes on with their runs.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from ostinato.access import Role
 from ostinato.authoring.project import find_project
 from ostinato.authoring.scan import Scanner
 from ostinato.authoring.watching import Watcher
@@ -33,7 +33,7 @@ from ostinato.errors import OstinatoError, UsageError
 from ostinato.runtime.deploying import Report
 from ostinato.runtime.deploying import deploy as deploy_project
 from ostinato.runtime.worker import Worker, WorkerPlan
-from ostinato.server.accounts import create_token, revoke_token
+from ostinato.server.accounts import PREFIX
 from ostinato.server.serving import HOST, PORT, Serving
 from ostinato.settings import Settings, load_settings
 
@@ -50,7 +50,7 @@ Slots = Annotated[int, Parameter(name="--slots", help="How many runs at once; by
 Pools = Annotated[
     list[str] | None,
     Parameter(
-        name="--pool", negative=(), help="A work pool to serve; repeatable. By default those that the flows name."
+        name="--pool", negative=(), help="A work pool to serve; repeatable. By default those that flows and tasks name."
     ),
 ]
 _GRACE = 2.0
@@ -80,6 +80,8 @@ class Dev:
     def __init__(self, settings: Settings, folder: ProjectFolder, path: str, scanner: Scanner, *, port: int) -> None:
         self._settings, self._folder, self._path, self._scanner = settings, folder, path, scanner
         self._serving = Serving(settings, host=HOST, port=port)
+        # its worker shows a token from the start: the first user that is made closes the server
+        self._serving.served.own_token = PREFIX + secrets.token_urlsafe(32)
         self._watcher = Watcher(folder.root)
         self._worker: Worker | None = None
         self._failure: BaseException | None = None
@@ -184,7 +186,7 @@ class Dev:
         ]
         self._say(f"{files} saved, loaded in {seconds:.1f} s{'; ' + '; '.join(news) if news else ''}.")
         if self._worker is not None:
-            unserved = {deployed.pool for deployed in report.deployed} - set(self._worker.plan.pools)
+            unserved = set(_pools_of(self._folder, report)) - set(self._worker.plan.pools)
             for pool in sorted(unserved):
                 self._say(f"Pool {pool} is not served: start this again, or `ostinato worker --pool {pool}`.")
 
@@ -195,11 +197,8 @@ class Dev:
     # --- the worker
 
     def _start_worker(self, slots: int, pools: list[str]) -> threading.Thread:
-        serving, token = self._serving, ""
-        if not serving.served.is_open:
-            made = create_token(serving.store, "dev", role=Role.WORKER, pools=pools)
-            self._token_id, token = made.token.id, made.text
-        settings = msgspec.structs.replace(self._settings, api=serving.url, token=token)
+        serving = self._serving
+        settings = msgspec.structs.replace(self._settings, api=serving.url, token=serving.served.own_token)
         plan = WorkerPlan(settings=settings, pools=pools, slots=slots, roots=[self._path], grace=_GRACE)
         self._worker = Worker(plan)
         return self._thread("worker", self._worker.run)
@@ -211,11 +210,9 @@ class Dev:
                 self._say(f"Waiting {_GRACE:.0f} s for what runs; what has not ended then goes on with the next start.")
             self._worker.stop()
         thread.join()
-        if self._worker.plan.settings.token:
-            revoke_token(self._serving.store, self._token_id)
 
 
 def _pools_of(folder: ProjectFolder, report: Report | None) -> list[str]:
-    """Return the pools that the project's flows name, its own first."""
-    named = [] if report is None else [deployed.pool for deployed in report.deployed]
+    """Return the pools that the project's flows and tasks name, its own first."""
+    named = [] if report is None else [*(deployed.pool for deployed in report.deployed), *report.pools]
     return list(dict.fromkeys([folder.pool, *named]))

@@ -6,12 +6,12 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
-import urllib3
-
 from ostinato.cli.answer import Answer
 from ostinato.cli.screen import duration
 from ostinato.clock import SECOND
+from ostinato.errors import OstinatoError
 from ostinato.io.blobs import safe_url
+from ostinato.link import Link
 from ostinato.runtime.process import is_gone
 from ostinato.runtime.session import version
 
@@ -34,21 +34,14 @@ def check_server(store: Store, settings: Settings) -> Answer:
     if not settings.api:
         return Answer("server", "ok", "none is named by OSTINATO_API: this machine uses the database itself")
     url = settings.api.rstrip("/")
-    headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+    link = Link(url, token=settings.token, patience=_PATIENCE)
     try:
-        with urllib3.PoolManager(timeout=_PATIENCE, retries=False) as http:
-            ready = http.request("GET", f"{url}/api/ready")
-            found = http.request("GET", f"{url}/api/info", headers=headers).json()
-    except (urllib3.exceptions.HTTPError, ValueError) as error:
-        return Answer(
-            "server", "error", f"{safe_url(url)} does not answer: {error}", "Look whether it runs: ostinato server"
-        )
-    if ready.status != 200:  # noqa: PLR2004
-        return Answer("server", "error", f"{safe_url(url)} cannot work: {ready.json().get('detail', ready.status)}")
-    if "version" not in found:
-        return Answer(
-            "server", "error", f"{safe_url(url)}: {found.get('detail', 'it does not know us')}", "See OSTINATO_TOKEN."
-        )
+        link.call("GET", "/api/ready")
+        found = json.loads(link.call("GET", "/api/info").body)
+    except OstinatoError as error:
+        return Answer("server", "error", str(error), "Look whether it runs (ostinato server), and at OSTINATO_TOKEN.")
+    finally:
+        link.close()
     text = f"{safe_url(url)}, version {found['version']}, you are {found['you']} ({found['role']})"
     if found["version"] != version():
         return Answer("server", "warning", text, f"This is version {version()}; have both the same before long.")
@@ -87,9 +80,10 @@ def check_queue(store: Store, settings: Settings) -> Answer:
     lonely = [length for length in lengths if length.waiting and length.pool not in served]
     old = [length for length in lonely if length.oldest_at is not None and now - length.oldest_at > _LONG]
     if old:
-        first = old[0]
-        found = f"{text}; no worker serves pool {first.pool}, where one waits for {duration(first.oldest_at, now)}"
-        return Answer("queue", "error", found, f"Start one: ostinato worker --pool {first.pool}")
+        pools = list(dict.fromkeys(length.pool for length in old))
+        longest = duration(min(length.oldest_at or now for length in old), now)
+        found = f"{text}; no worker serves pool {', '.join(pools)}, where one waits for {longest}"
+        return Answer("queue", "error", found, f"Start one: ostinato worker --pool {' --pool '.join(pools)}")
     if lonely:
         return Answer("queue", "warning", f"{text}; no worker serves pool {lonely[0].pool}")
     paused = [pool.name for pool in store.list_pools() if pool.paused]

@@ -89,6 +89,8 @@ def _tell(opened: Store, started: Started, *, as_json: bool) -> None:
         print(f"Run {run.id} of {run.flow} is to start at {when(run.scheduled_at, opened.now())} in pool {run.pool}.")
     else:
         print(f"Run {run.id} of {run.flow} is queued in pool {run.pool}.")
+        if not any(run.pool in worker.pools and worker.expires_at > opened.now() for worker in opened.list_workers()):
+            print(f"No worker serves that pool now. Start one: ostinato worker --pool {run.pool}")
     print(f"Watch it: ostinato runs watch {run.id}")
 
 

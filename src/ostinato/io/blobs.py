@@ -89,7 +89,7 @@ def _open_bucket(url: str) -> Blobs:
     try:
         from obstore.store import MemoryStore, from_url  # 11 ms, and only for buckets
     except ImportError as error:
-        message = f"The result store {safe_url(url)!r} needs the package obstore: pip install obstore."
+        message = f"The result store {safe_url(url)!r} needs the package obstore: pip install 'ostinato[buckets]'."
         raise SettingError(message) from error
     try:
         store = MemoryStore() if url.startswith("memory:") else from_url(url)

@@ -44,6 +44,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong, by file."""
     files: list[str]
     """The modules that were looked at."""
+    pools: list[str]
+    """The work pools that tasks name."""
     left_out: list[str]
     """Files that look like secrets and are not in the bundle."""
     stored: bool
@@ -102,6 +104,7 @@ def deploy(
         broken=merged.broken,
         errors=manifest.errors,
         files=manifest.files,
+        pools=manifest.pools,
         left_out=[] if packed is None else packed.left_out,
         stored=new,
     )

@@ -203,9 +203,9 @@ def _tell(error: fastjsonschema.JsonSchemaValueException) -> str:
     """Say what was expected and what came, and where in the value."""
     place, _, rest = error.message.partition(" ")
     if error.rule == "anyOf":
-        kinds = [kind.get("type", "") for kind in error.rule_definition if isinstance(kind, dict)]
+        kinds = [kind.get("format") or kind.get("type", "") for kind in error.rule_definition if isinstance(kind, dict)]
         rest = (
             f"must be {' or '.join(kinds)}" if all(isinstance(kind, str) and kind for kind in kinds) else "fits nothing"
         )
     inside = place.removeprefix("data").lstrip(".")
-    return f"{inside + ': ' if inside else ''}{rest}, got {show_value(error.value)}"
+    return f"{inside + ' ' if inside else ''}{rest}, got {show_value(error.value)}"

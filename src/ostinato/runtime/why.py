@@ -204,16 +204,13 @@ def _failed(said: _Said) -> None:
     run = said.run
     said.since = run.finished_at
     failure, rows = parse_failure(run.error), said.store.list_task_runs(run.id, states=_BAD, limit=_NAMED + 1)
-    for row in rows[:_NAMED]:
-        found = parse_failure(row.error)
-        if found is not None and not row.orphaned:
-            said.add(f"{_label(row)} failed: {found.line}{_where(found.places)}.")
+    told = {row: found for row in rows[:_NAMED] if (found := parse_failure(row.error)) and not row.orphaned}
+    if failure is not None and failure.line not in {found.line for found in told.values()}:
+        said.add(f"{'Its body raised ' if told else ''}{failure.line}{_where(failure.places)}.")
+    for row, found in told.items():
+        said.add(f"{_label(row)} failed: {found.line}{_where(found.places)}.")
     if not said.because:
-        said.add(
-            f"{failure.line}{_where(failure.places)}."
-            if failure is not None
-            else _REASONS.get(run.reason or "", "It failed.")
-        )
+        said.add(_REASONS.get(run.reason or "", "It failed."))
     if len(rows) > _NAMED:
         said.add("More task runs failed: `ostinato runs show` lists them.")
     said.facts |= {"error": failure.line if failure else None, "failed": [_label(row) for row in rows[:_NAMED]]}

@@ -80,6 +80,8 @@ class Served:
     """This server among those of one store."""
     is_open: bool = True
     """No token is asked for: it listens on loopback only, and nobody has made a user."""
+    own_token: str = ""
+    """A worker's token that holds at this server only, for as long as it lives: that of `ostinato dev`'s own worker."""
     stored: Signal = field(default_factory=Signal)
     """Something was committed that whoever watches may want to see."""
     ended: Signal = field(default_factory=Signal)

@@ -23,6 +23,7 @@ from ostinato.states import TERMINAL, State
 metadata = sa.MetaData()
 
 _STATES = ", ".join(f"'{state}'" for state in State)
+_FAILED = ", ".join(f"'{state}'" for state in State if state in TERMINAL and state is not State.SUCCEEDED)
 _OPEN = ", ".join(f"'{state}'" for state in State if state not in TERMINAL)
 
 _Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -117,6 +118,8 @@ run = sa.Table(
     sa.Index("run_flow", "flow", "created_at", "id"),
     sa.Index("run_deployment", "deployment", "created_at", "id", **_where("deployment IS NOT NULL")),
     sa.Index("run_open", "created_at", "id", **_where(f"state IN ({_OPEN})")),
+    # of millions that have succeeded these are the ones that are looked for
+    sa.Index("run_failed", "created_at", "id", **_where(f"state IN ({_FAILED})")),
     # prune goes by age of the end
     sa.Index("run_finished", "finished_at", "id", **_where("finished_at IS NOT NULL")),
 )

@@ -66,6 +66,8 @@ CREATE INDEX run_created ON run (created_at, id);
 
 CREATE INDEX run_deployment ON run (deployment, created_at, id) WHERE deployment IS NOT NULL;
 
+CREATE INDEX run_failed ON run (created_at, id) WHERE state IN ('failed', 'crashed', 'cancelled', 'skipped');
+
 CREATE INDEX run_finished ON run (finished_at, id) WHERE finished_at IS NOT NULL;
 
 CREATE INDEX run_flow ON run (flow, created_at, id);

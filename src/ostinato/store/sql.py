@@ -264,6 +264,8 @@ def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
         term("state = ANY(:states)", states=[str(state) for state in which.states])
         if not TERMINAL.intersection(which.states):
             term(statements.OPEN)
+        elif TERMINAL.issuperset(which.states) and State.SUCCEEDED not in which.states:
+            term(statements.FAILED)
     for name in ("flow", "target", "parent_run_id", "deployment", "pool"):
         if (value := getattr(which, name)) is not None:
             term(f"{name} = :{name}", **{name: value})

@@ -81,6 +81,8 @@ LIVE_STATES: Final = quoted(LIVE)
 TERMINAL_STATES: Final = quoted(TERMINAL)
 OPEN: Final = f"state IN ({quoted(set(State) - TERMINAL)})"
 """Word for word the condition of the index `run_open`, so that the planners can use it."""
+FAILED: Final = f"state IN ({quoted(TERMINAL - {State.SUCCEEDED})})"
+"""Likewise of the index `run_failed`."""
 
 WORKER: Final = _names(columns(Worker))
 RUN: Final = _names(columns(Run), "run.{}")

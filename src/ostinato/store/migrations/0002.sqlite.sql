@@ -32,6 +32,8 @@ ALTER TABLE run ADD COLUMN awaited BOOLEAN DEFAULT 0 NOT NULL;
 
 CREATE INDEX run_deployment ON run (deployment, created_at, id) WHERE deployment IS NOT NULL;
 
+CREATE INDEX run_failed ON run (created_at, id) WHERE state IN ('failed', 'crashed', 'cancelled', 'skipped');
+
 ALTER TABLE task_run ADD COLUMN due_at INTEGER;
 
 CREATE TABLE ticket (

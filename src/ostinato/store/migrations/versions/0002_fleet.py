@@ -17,6 +17,7 @@ depends_on = None
 
 ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INSTANT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+FAILED = "state IN ('failed', 'crashed', 'cancelled', 'skipped')"
 
 
 def where(condition: str) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def widen_run() -> None:
     ):
         op.add_column("run", column)
     op.create_index("run_deployment", "run", ["deployment", "created_at", "id"], **where("deployment IS NOT NULL"))
+    op.create_index("run_failed", "run", ["created_at", "id"], **where(FAILED))
 
 
 def make_ticket() -> None:
