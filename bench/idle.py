@@ -100,11 +100,7 @@ def _queries(ground: Ground) -> int:
     ground.server.execute("SELECT pg_reload_conf()")
     time.sleep(0.2)
     text = (ground.server.home / "log").read_text(errors="replace")
-    return len(
-        re.findall(
-            r"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|ROLLBACK|SET|ALTER SYSTEM|SELECT pg_reload)", text
-        )
-    )
+    return len(_STATEMENT.findall(text))
 
 
 def _recovery(ground: Ground, database: Database) -> list[Figure]:
@@ -114,7 +110,8 @@ def _recovery(ground: Ground, database: Database) -> list[Figure]:
         with System(ground, database, workers=2, slots=2) as system:
             run_id = system.start("slow", path=str(system.ledger), count=400, seconds=0.02)
             system.until(lambda system=system: len(system.told()) > 10, "the run to be under way")
-            held = system.ask("GET", f"/api/runs/{run_id}")["worker"]["pid"]
+            holder = system.ask("GET", f"/api/runs/{run_id}")["worker_id"]
+            held = next(worker["pid"] for worker in system.ask("GET", "/api/workers") if worker["id"] == holder)
             victim = next(worker for worker in system.workers if worker.process.pid == held)
             victim.kill()
             killed = time.time()

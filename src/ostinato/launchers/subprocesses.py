@@ -184,7 +184,7 @@ class SubprocessLauncher:
                 if key.data is None:
                     self._do_what_was_asked()
                 elif key.data in self._processes:
-                    self._guarded(lambda process=key.data, file=key.fileobj: self._hear(process, file))  # type: ignore[misc]
+                    self._hear(key.data, key.fileobj)
             self._guarded(self._tick)
         for process in tuple(self._processes):
             process.kill()
@@ -212,6 +212,13 @@ class SubprocessLauncher:
                 self._guarded(self._acts.get_nowait())
 
     def _hear(self, process: RunProcess, file: Any) -> None:
+        try:
+            self._listen(process, file)
+        except Exception:  # what it says makes no sense, or we fail at it: its run must not hang on that
+            _log.exception("Process %d is ended: the launcher failed at hearing it.", process.pid)
+            process.kill()
+
+    def _listen(self, process: RunProcess, file: Any) -> None:
         if file == process.death:
             self._mourn(process)
             return
@@ -275,10 +282,15 @@ class SubprocessLauncher:
         self._start_what_is_needed()
 
     def _mourn(self, process: RunProcess) -> None:
-        code = self._bury(process)
         job = process.job
+        try:
+            code = self._bury(process)
+            ending = process.explain(code)
+        except Exception as error:  # its run must hear of its end whatever there is to say of it
+            _log.exception("How process %d has ended could not be found out.", process.pid)
+            code, ending = -1, ProcessEnd(reason="exited", message=f"its process is gone; nobody knows how: {error}")
         if job is not None:
-            self._tell(job, job.verdict or process.explain(code))
+            self._tell(job, job.verdict or ending)
         elif not process.is_ready and not process.retired:
             self._tell_stillborn(process, code)
         self._start_what_is_needed()

@@ -42,6 +42,7 @@ from ostinato.runtime.bundles import Bundles
 from ostinato.runtime.capacity import Capacity, find_totals
 from ostinato.runtime.finding import store_for
 from ostinato.runtime.process import process_started, this_host
+from ostinato.runtime.returning import Returning
 from ostinato.runtime.session import version
 from ostinato.settings import Settings
 from ostinato.work import DEFAULT_POOL, ProcessEnd
@@ -58,6 +59,8 @@ _SOON = 0.25
 """Seconds to the next claim where the store answers at once that there is nothing, as a database does."""
 _LATER = 1.0
 """Seconds to the next try where the store cannot be reached."""
+_LAST = 10.0
+"""Seconds for runs to be given back when the worker ends."""
 _DRAINED = ProcessEnd(reason="drained", message="the worker was shut down")
 _LOST = ProcessEnd(reason="killed", message="the worker had lost its lease")
 _STOP, _FAILED = "stop", "failed"
@@ -110,6 +113,7 @@ class Worker:
         self._told: SimpleQueue[str] = SimpleQueue()
         self._error: BaseException | None = None
         self._aside = ThreadPoolExecutor(4, thread_name_prefix="ostinato-aside")
+        self._returning = Returning(self.store, lambda worker_id: worker_id == self.worker_id)
         self._bundles = Bundles(settings.home_path / "bundles", ResultStore(settings.results_url, token=settings.token))
         self._launcher: SubprocessLauncher | None = None
 
@@ -264,25 +268,26 @@ class Worker:
             _log.exception("No runs could be claimed.")
             return None
         for claim in claims:
-            self._begin(claim, worker_id)
+            job = Job(order=Order(claim.run, worker_id, claim.token), place=Place(""))
+            try:
+                self._begin(job, claim)
+            except Exception as error:  # whatever it is, neither this thread nor the run must be lost with it
+                _log.exception("Run %s could not be begun.", job.run_id)
+                self._done(job, ProcessEnd(reason="unstartable", message=f"it could not be begun: {error}"))
         return claims
 
-    def _begin(self, claim: Claim, worker_id: str) -> None:
+    def _begin(self, job: Job, claim: Claim) -> None:
         run = claim.run
-        if self.worker_id != worker_id:
+        if self.worker_id != job.order.worker_id:
             return  # the lease is lost, and so is the run
-        place = None if run.bundle is not None else self._place_of_run(run)
-        job = Job(
-            order=Order(run, worker_id, claim.token),
-            place=place or Place(""),
-            cold=self.plan.cold or _is_cold(claim.options),
-            limit=int(amounts_of(run.resources).get("memory", 0)) or None,
-        )
         if self._draining:
-            self._give_back(job, _DRAINED)
+            self._done(job, _DRAINED)
             return
         self.capacity.take(run)
-        if place is not None:
+        job.cold = self.plan.cold or _is_cold(claim.options)
+        job.limit = int(amounts_of(run.resources).get("memory", 0)) or None
+        if run.bundle is None:
+            job.place = self._place_of_run(run)
             self.launcher.launch(job)
         else:
             self._aside.submit(self._fetch_and_launch, job)
@@ -302,34 +307,18 @@ class Worker:
         assert job.order.run.bundle is not None
         try:
             unpacked = self._bundles.get(job.order.run.bundle)
+            job.place = Place(str(unpacked.folder), unpacked.python, bundled=True)
+            self.launcher.launch(job)
         except Exception as error:  # whatever it is, the run must not be lost with this thread
             _log.warning("Run %s has no code to run: %s", job.run_id, error)
             self._done(job, ProcessEnd(reason="unstartable", message=f"its bundle could not be unpacked: {error}"))
-            return
-        job.place = Place(str(unpacked.folder), unpacked.python, bundled=True)
-        self.launcher.launch(job)
 
     def _done(self, job: Job, ending: ProcessEnd | None) -> None:
         """Hear that a process is through with a run; be quick."""
         if ending is not None and job.order.worker_id == self.worker_id:
             _log.info("Run %s is given back (%s): %s", job.run_id, ending.reason, ending.message)
-            self._aside.submit(self._give_back, job, ending)  # before its slot is free: then the worker may leave
+            self._returning.give_back(job, ending)  # before its slot is free: then the worker may leave
         self.capacity.free(job.run_id)
-
-    def _give_back(self, job: Job, ending: ProcessEnd) -> None:
-        run, worker_id = job.order.run, job.order.worker_id
-        while self.worker_id == worker_id:
-            try:
-                self.store.give_back(worker_id, run.id, run.epoch, ending)
-            except StoreError as error:
-                _log.warning("Run %s could not be given back yet: %s", run.id, error)
-                if isinstance(error, StaleEpochError) or self._over.wait(_LATER):
-                    return
-            except Exception:
-                _log.exception("Run %s could not be given back.", run.id)
-                return
-            else:
-                return
 
     # --- the end
 
@@ -360,6 +349,7 @@ class Worker:
         self._draining = True
         self.capacity.wake()
         self._aside.shutdown()
+        self._returning.close(_LAST if self.worker_id else 0)  # what is not back by then is swept when it leaves
         self._over.set()
         if self._launcher is not None:
             self._launcher.close()
