@@ -20,6 +20,7 @@ from ostinato.loops.dispatcher import Dispatcher
 from ostinato.server.app import make_app
 from ostinato.server.served import Served
 from ostinato.server.threads import Threads
+from ostinato.server.writer import Writer
 from ostinato.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ class ServerThread:
         self.port = listener.getsockname()[1]
         store = self._open_store()
         threads = Threads(8, "store")
+        writer = Writer(store, threads)
         self.served = Served(
             store=store,
             results=ResultStore(str(self._results)),
             settings=Settings(),
-            dispatcher=Dispatcher(store),
+            dispatcher=Dispatcher(store, writer.call),
             threads=threads,
-            writers=threads,
+            writer=writer,
             name="test",
             is_open=self._is_open,
         )

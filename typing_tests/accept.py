@@ -6,7 +6,19 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, assert_type
 
-from ostinato import Deployment, Future, OutOfMemory, Resources, Results, Retry, Task, flow, task, unmapped
+from ostinato import (
+    Deployment,
+    Future,
+    OutOfMemory,
+    Resources,
+    Results,
+    Retry,
+    RunHandle,
+    Task,
+    flow,
+    task,
+    unmapped,
+)
 
 Row = dict[str, int]
 T = TypeVar("T")
@@ -327,3 +339,18 @@ def placed() -> None:
     assert_type(nightly.name, str | None)
     Deployment(weather)
     Deployment(aflow, "other", {"n": 1}, description="x")
+
+
+async def started() -> None:
+    handle = heavy.start(n=2)
+    assert_type(handle, RunHandle[float])
+    assert_type(handle.result(), float)
+    assert_type(handle.result(timeout=1), float)
+    assert_type(await handle, float)
+    handle.wait(1.5)
+    handle.cancel()
+    assert_type(handle.done(), bool)
+    assert_type(aflow.start(1), RunHandle[str])
+    assert_type(await aflow.with_options(deployment="aflow/other", key="k", priority=3).start(1), str)
+    wide: RunHandle[object] = handle
+    print(wide)

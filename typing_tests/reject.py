@@ -185,3 +185,12 @@ async def asynchronous() -> None:
     b: int = await atask.submit(1)  # type: ignore[assignment]
     atask(1).upper()  # type: ignore[attr-defined]
     print(a, b)
+
+
+async def started() -> None:
+    weather.start(1)  # type: ignore[call-overload]
+    weather.start(no_such=1)  # type: ignore[call-overload]
+    weather.start(["a"]).result("x")  # type: ignore[arg-type]
+    c: str = weather.start(["a"]).result()  # type: ignore[assignment]
+    weather.with_options(priority="high")  # type: ignore[arg-type]
+    print(c)

@@ -7,6 +7,7 @@ from ostinato.caching import Cache, inputs, parameters, source
 from ostinato.context import current
 from ostinato.errors import OutOfMemory
 from ostinato.future import Future, Results, unmapped
+from ostinato.handle import RunHandle
 from ostinato.hooks import Hooks
 from ostinato.limits import Limit
 from ostinato.outcomes import Cancel, Skip, Snooze
@@ -26,6 +27,7 @@ __all__ = [
     "Resources",
     "Results",
     "Retry",
+    "RunHandle",
     "Skip",
     "Snooze",
     "Task",

@@ -3,13 +3,13 @@
 ```
 call ─► connection (kept, or a new one) ─► head and body in one segment ─► reply
           │ away: refused, reset, timed out, 502-504
-          └─► wait a little longer each time, try again, until patience ends
+          └─► wait a little longer each time, try again at the next server, until patience ends
 ```
 
 Written over plain sockets because it stands on the hot path of every run: 25 µs of processor time a request, where
 `http.client` takes 115 and urllib3 239, and no import worth mention, where they take 35 and 98 ms (docs/adr/0009).
-It speaks to one server, sends what it knows, and reads what HTTP/1.1 allows to come back: a length, chunks, or the
-end of the connection. The result store and the store both go through it.
+It speaks to one server at a time, sends what it knows, and reads what HTTP/1.1 allows to come back: a length, chunks,
+or the end of the connection. The result store and the store both go through it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from ostinato.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ostinato.settings import urls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +57,11 @@ _AWAY: Final = (502, 503, 504)
 
 
 class Link:
-    """The way to one server, for all threads of a process.
+    """The way to a server, or to any of several that share a database, for all threads of a process.
 
     Args:
-        url: ``http://host:port`` or ``https://…``, with a path where the server lies behind one.
+        url: ``http://host:port`` or ``https://…``, with a path where the server lies behind one. Several are separated
+            by commas: while the one that is asked is away, the next one is.
         token: What is shown to the server. It may be changed at any time.
         patience: Seconds for which a server that is away is waited for; None for 90 with a run's token, else 30.
 
@@ -70,15 +72,23 @@ class Link:
     def __init__(self, url: str, *, token: str = "", patience: float | None = None) -> None:
         self.token = token
         self._patience = patience
-        self.url = url.rstrip("/")
-        self._host, self._port, self._path, self._tls = _parse(self.url)
-        self._start = f"Host: {urlsplit(url).netloc.rpartition('@')[2]}\r\nOstinato-Protocol: {PROTOCOL}\r\n"
-        self._idle: list[Connection] = []
+        self._servers = [_Server(one) for one in urls_of(url)]
+        self._server = self._servers[0]
         self._pid = os.getpid()
         self._context: Any = None
         self._lock = threading.Lock()
         self.has_met = False
         self.is_closed = False
+
+    @property
+    def url(self) -> str:
+        """The server that is asked now."""
+        return self._server.url
+
+    @property
+    def names(self) -> str:
+        """All servers that may be asked, for a message."""
+        return " or ".join(server.url for server in self._servers)
 
     def close(self) -> None:
         """Close the connections that are kept. Closing twice is harmless."""
@@ -134,8 +144,8 @@ class Link:
                     raise self._unsure(f"{method} {path}", lost) from lost
                 trouble.bear(lost)
                 continue
-            self.has_met = True
             if reply.status not in _AWAY:
+                self.has_met = True
                 return self._settle(reply, method, shown)
             error = to_error(reply, self.url)
             if not again or not isinstance(error, StoreUnavailableError):
@@ -180,66 +190,89 @@ class Link:
     @contextlib.contextmanager
     def _exchange(self, method: str, path: str, body: bytes, media: str, timeout: float) -> Iterator[Connection]:
         """Send a request and read the head of its answer; who gets it reads the rest."""
-        request = self._compose(method, path, body, media)
-        connection = self._connect()
+        server = self._server
+        connection = self._connect(server)
         try:
-            connection.send(request, body, timeout)
+            connection.send(self._compose(server, method, path, body, media), body, timeout)
             connection.read_head()
             yield connection
         except (OSError, ValueError) as error:
             arrived = connection.is_sent
             connection.close()
+            self._turn_from(server)
             raise LostError(_brief(error), may_have_arrived=arrived) from error
         except BaseException:
             connection.close()
             raise
-        if connection.is_free and not self.is_closed and len(self._idle) < _IDLE:
-            self._idle.append(connection)
+        if connection.is_free and not self.is_closed and len(server.idle) < _IDLE:
+            server.idle.append(connection)
         else:
             connection.close()
+        if connection.status in _AWAY:
+            self._turn_from(server)
 
-    def _compose(self, method: str, path: str, body: bytes, media: str) -> str:
+    def _turn_from(self, server: _Server) -> None:
+        """Ask the next server from now on, unless another thread has turned from this one already."""
+        with self._lock:
+            if self._server is server:
+                self._server = self._servers[(self._servers.index(server) + 1) % len(self._servers)]
+
+    def _compose(self, server: _Server, method: str, path: str, body: bytes, media: str) -> str:
         token = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         kind = f"Content-Type: {media}\r\n" if body else ""
         return (
-            f"{method} {self._path}{path} HTTP/1.1\r\n{self._start}{token}{kind}"
+            f"{method} {server.path}{path} HTTP/1.1\r\n{server.start}{token}{kind}"
             f"Content-Length: {len(body)}\r\nAccept-Encoding: gzip\r\n"
         )
 
-    def _connect(self) -> Connection:
+    def _connect(self, server: _Server) -> Connection:
         if self.is_closed:
             raise StoreUnavailableError(f"The store at {self.url} has been closed.")
         if self._pid != os.getpid():  # a fork must not write into its parent's conversations
-            self._idle, self._pid = [], os.getpid()
-        while self._idle:
+            self._pid = os.getpid()
+            for one in self._servers:
+                one.idle = []
+        while server.idle:
             with contextlib.suppress(IndexError):  # another thread was quicker
-                connection = self._idle.pop()
+                connection = server.idle.pop()
                 if connection.is_quiet():
                     return connection
                 connection.close()
         try:
-            return Connection(self._dial())
+            return Connection(self._dial(server))
         except OSError as error:
+            self._turn_from(server)
             raise LostError(_brief(error), may_have_arrived=False) from error
 
-    def _dial(self) -> socket.socket:
-        dialled = socket.create_connection((self._host, self._port), timeout=_CONNECT)
+    def _dial(self, server: _Server) -> socket.socket:
+        dialled = socket.create_connection((server.host, server.port), timeout=_CONNECT)
         dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         dialled.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if not self._tls:
+        if not server.tls:
             return dialled
         import ssl  # 10 ms, and only where there is TLS
 
         with self._lock:
             self._context = self._context or ssl.create_default_context()
-        wrapped: socket.socket = self._context.wrap_socket(dialled, server_hostname=self._host)
+        wrapped: socket.socket = self._context.wrap_socket(dialled, server_hostname=server.host)
         return wrapped
 
     def drop(self) -> None:
         """Close the connections that are kept and not in use: they may be dead."""
-        while self._idle:
-            with contextlib.suppress(IndexError):
-                self._idle.pop().close()
+        for server in self._servers:
+            while server.idle:
+                with contextlib.suppress(IndexError):
+                    server.idle.pop().close()
+
+
+class _Server:
+    """Where a server is, and the connections to it that are kept."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.host, self.port, self.path, self.tls = _parse(url)
+        self.start = f"Host: {urlsplit(url).netloc.rpartition('@')[2]}\r\nOstinato-Protocol: {PROTOCOL}\r\n"
+        self.idle: list[Connection] = []
 
 
 class Trouble:
@@ -271,7 +304,7 @@ class Trouble:
         self._since, self._pause = None, _FIRST_PAUSE
 
     def _explain(self, why: LostError | OstinatoError) -> OstinatoError:
-        url = self._link.url
+        url = self._link.names
         if isinstance(why, OstinatoError):
             return why
         if self._link.is_closed:
@@ -297,7 +330,7 @@ def to_error(reply: Reply, url: str) -> OstinatoError:
         problem = msgspec.json.decode(reply.body, type=Problem)
     except msgspec.DecodeError:
         text = reply.body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
-        problem = Problem(detail=f"{url} answered {reply.status}: {text or 'nothing more'}.")
+        problem = Problem(detail=f"{url} answered {reply.status}{': ' + text if text else ''}.")
     message = problem.detail or problem.title
     kind = getattr(errors, problem.type.removeprefix("urn:ostinato:"), None)
     if reply.status in (401, 403) and kind in (None, AccessError):

@@ -34,7 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str = ""
     """The database's URL: ``sqlite:///path`` or ``postgresql://…``; by default a SQLite file in the home."""
     api: str = ""
-    """The URL of a server, ``http://127.0.0.1:4600``: runs are then kept there, not in a database of one's own."""
+    """The URL of a server, ``http://127.0.0.1:4600``: runs are then kept there, not in a database of one's own.
+    Of several servers on one database, separated by commas, the next is asked while one is away."""
     token: str = ""
     """What is shown to the server."""
     results: str = ""
@@ -75,14 +76,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_url(self) -> str:
         """Where runs are kept: the server if one is named, else the database."""
-        return self.api.rstrip("/") or self.database_url
+        return ",".join(urls_of(self.api)) or self.database_url
 
     @property
     def results_url(self) -> str:
         """The result store's URL, the default filled in: the server's own, if one is named."""
         if self.results:
             return self.results
-        return f"{self.api.rstrip('/')}/api/blobs" if self.api else str(self.home_path / "results")
+        return ",".join(f"{url}/api/blobs" for url in urls_of(self.api)) or str(self.home_path / "results")
+
+
+def urls_of(api: str) -> list[str]:
+    """Take the servers that ``OSTINATO_API`` names apart."""
+    return [url.strip().rstrip("/") for url in api.split(",") if url.strip()]
 
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:

@@ -233,8 +233,8 @@ def test_dev_goes_on_when_the_first_user_is_made(cli, dev):
     one = dev()
     one.says("serves default")
     made = b'{"name": "ada", "role": "admin"}'
-    request = urllib.request.Request(f"{one.url}/api/users", made, {"Content-Type": "application/json"})  # noqa: S310
-    urllib.request.urlopen(request).close()  # noqa: S310
+    request = urllib.request.Request(f"{one.url}/api/users", made, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request).close()
     assert "asks for a token" in cli("runs", "list", OSTINATO_API=one.url).err
     token = cli("tokens", "create", "laptop", "--user", "ada", "--json").data["token"]
     said = cli("start", "quick", "--watch", "--json", OSTINATO_API=one.url, OSTINATO_TOKEN=token)

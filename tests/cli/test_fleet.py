@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from tests.store.builders import new_run
 
-from ostinato.clock import SECOND
+from ostinato.clock import SECOND, ManualClock
 from ostinato.records import Worker
 from ostinato.states import State
 from ostinato.store.open import open_store
@@ -180,8 +182,10 @@ def test_doctor_tells_of_broken_modules_and_of_runs_that_nobody_can_take(cli, de
 
 def test_doctor_names_every_pool_in_which_runs_wait_for_a_worker(cli, stored):
     _worker(stored, pools=["default"])
-    for pool in ("gpu", "big", "default"):
-        stored.create(new_run(stored, state=State.QUEUED, pool=pool, created_at=stored.now() - 60 * SECOND))
+    past = ManualClock(stored.now() - 60 * SECOND)
+    with closing(open_store(f"sqlite:///{cli.folder}/home/ostinato.db", clock=past)) as earlier:
+        for pool in ("gpu", "big", "default"):
+            earlier.create(new_run(earlier, state=State.QUEUED, pool=pool))
     (answer,) = (answer for answer in cli("doctor", "--json").data if answer["check"] == "queue")
     assert "no worker serves pool big, gpu, where one waits for 1 min" in answer["found"]
     assert answer["advice"] == "Start one: ostinato worker --pool big --pool gpu"

@@ -370,10 +370,23 @@ class Model(RuleBasedStateMachine):
         assert (after.state is State.CANCELLED) is not is_held
         assert (after.epoch > run.epoch) is not is_held
 
+    def free(self) -> list[tuple[str, int]]:
+        """The task runs of runs that nobody holds."""
+        return [
+            (run_id, seq) for run_id, seq in sorted(self.seen) if not self.someone_holds(self.store.get_run(run_id))
+        ]
+
+    @precondition(lambda self: self.free())
+    @rule(data=st.data(), state=st.sampled_from([State.SUCCEEDED, State.SKIPPED, State.FAILED]))
+    def mark_what_is_free(self, data: st.DataObject, state: State) -> None:
+        self.mark_one(*data.draw(st.sampled_from(self.free())), state)
+
     @precondition(lambda self: any(name for name in self.seen))
     @rule(data=st.data(), state=st.sampled_from([State.SUCCEEDED, State.SKIPPED, State.FAILED]))
     def mark(self, data: st.DataObject, state: State) -> None:
-        run_id, seq = data.draw(st.sampled_from(sorted(self.seen)))
+        self.mark_one(*data.draw(st.sampled_from(sorted(self.seen))), state)
+
+    def mark_one(self, run_id: str, seq: int, state: State) -> None:
         run = self.store.get_run(run_id)
         is_held = self.someone_holds(run)
         try:

@@ -11,10 +11,13 @@ from tests.serving import running
 
 from ostinato.access import Role
 from ostinato.errors import UsageError
+from ostinato.records import Run
 from ostinato.server.accounts import change_user, create_token, create_user, has_way_in, revoke_token
 from ostinato.server.serving import Serving
 from ostinato.server.tokens import sign_run
+from ostinato.states import State
 from ostinato.store.open import open_store
+from ostinato.store.remote import RemoteStore
 
 if TYPE_CHECKING:
     from tests.serving import Running
@@ -189,6 +192,18 @@ def test_every_change_is_on_record_with_who_made_it(closed: Running) -> None:
     assert told["audit.run_cancelled"]["what"] == run["id"]
     assert closed.http.get(f"/api/runs/{run['id']}").json()["created_by"] == "user:root"
     assert not any("ost_" in str(data.get("token", "")) for data in told.values())
+
+
+def test_a_run_that_comes_through_the_store_is_on_record_as_of_whoever_shows_the_token(closed: Running) -> None:
+    shown = closed.as_user("bob", "operator")["Authorization"].removeprefix("Bearer ")
+    store = RemoteStore(closed.url, token=shown)
+    made = store.create(
+        Run(id="r" * 16, flow="f", state=State.QUEUED, lineage="r" * 16, pool="default", created_by="user:root")
+    )
+    store.close()
+    assert made.created_by == "user:bob"
+    (told,) = [found.event for found in closed.store.list_events(made.id) if found.event.kind == "audit.run_started"]
+    assert '"actor":"user:bob"' in told.data
 
 
 def test_a_server_refuses_to_listen_for_others_without_somebody_who_may(settings: Settings) -> None:

@@ -227,6 +227,26 @@ def test_server_that_is_not_there_is_named_with_what_to_do(server: ServerThread)
         RemoteStore("http://")
 
 
+def test_store_asks_the_next_of_several_servers_while_one_is_away(server: ServerThread, tmp_path: Path) -> None:
+    path = f"sqlite:///{tmp_path}/ostinato.db"
+    other = ServerThread(lambda: open_store(path, durability="crash-safe", lease=600), tmp_path / "results")
+    store = RemoteStore(f"{server.url}, {other.url}/", patience=20)
+    results = ResultStore(f"{server.url}/api/blobs,{other.url}/api/blobs")
+    run = a_run(store)
+    digest = results.put(b"kept by both")
+    server.stop()
+    store.commit(run.id, run.epoch, Commit(task_runs=[a_task_run(run)]))
+    assert results.get(digest) == b"kept by both"
+    server.start()
+    other.stop()
+    assert [row.run_id for row in store.load(run.id)] == [run.id]
+    assert results.get(digest) == b"kept by both"
+    server.stop()
+    with pytest.raises(StoreUnavailableError, match=f"{server.url} or {other.url} cannot be reached"):
+        RemoteStore(f"{server.url},{other.url}", patience=0).now()
+    store.close()
+
+
 def test_beat_gives_up_in_time_for_its_lease(proxy: Proxy) -> None:
     store = RemoteStore(proxy.url, lease=0.6)
     a_worker(store)
@@ -394,6 +414,21 @@ def test_token_of_a_run_reaches_its_run_and_what_came_of_it_and_nothing_else(
     ):
         with pytest.raises(AccessError):
             refused()
+
+
+def test_cancelling_a_run_takes_its_child_runs_along_whoever_asks(server: ServerThread, store: RemoteStore) -> None:
+    for is_run in (False, True):
+        own = a_run(store)
+        child = store.create(new_run(store, parent_run_id=own.id, pool="p"))
+        grandchild = store.create(new_run(store, parent_run_id=child.id, pool="p"))
+        waiting = a_run(store, None, parent_run_id=own.id, pool="p")
+        store.token = token_of(server, own) if is_run else ""
+        assert store.request_cancel(child.id if is_run else own.id).state is (
+            State.CANCELLED if is_run else State.RUNNING
+        )
+        store.token = ""
+        found = [store.get_run(run.id).state for run in (child, grandchild, waiting)]
+        assert found == [State.CANCELLED, State.CANCELLED, State.QUEUED if is_run else State.CANCELLED]
 
 
 def test_token_of_a_run_that_was_forked_reads_what_it_was_forked_from(server: ServerThread, store: RemoteStore) -> None:

@@ -111,9 +111,9 @@ class Bench:
         values = {"settings": self.settings, "roots": [str(self.project)], "slots": 2, "warm": 1, "cancel_grace": 0.5}
         return WorkerPlan(**{**values, **changes})
 
-    def work(self, **changes: Any) -> Worker:
+    def work(self, store: Any = None, **changes: Any) -> Worker:
         """Start a worker in this process."""
-        worker = Worker(self.plan(**changes))
+        worker = Worker(self.plan(**changes), store)
         thread = threading.Thread(target=worker.run, name="test-worker")
         thread.start()
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH110, PTH109, PTH123, SIM105  # user code, as it is written
+# ruff: noqa: PTH110, PTH109, PTH123, PTH208, SIM105  # user code, as it is written
 """Flows that behave, and flows that do not. Copied into a project of the test, where workers import it."""
 
 import asyncio
@@ -255,3 +255,15 @@ kept = []
 def grows(size: int) -> int:
     kept.append(bytearray(os.urandom(4096) * (size // 4096)))
     return os.getpid()
+
+
+@flow
+def babbles() -> int:
+    """Write what makes no sense to the worker's line, the descriptor of the highest number; the first time only."""
+    if os.path.exists(f"{os.environ['LEDGER']}.babbled"):
+        return add(1)
+    say("babbles")
+    open(f"{os.environ['LEDGER']}.babbled", "w").close()
+    os.write(max(map(int, os.listdir("/proc/self/fd"))), b"\0\0\0\2no")
+    while True:
+        time.sleep(0.01)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tests.process import until
 from tests.worker.conftest import marked_of
 
+from ostinato.errors import StoreUnavailableError
 from ostinato.states import State
 
 if TYPE_CHECKING:
+    import pytest
     from tests.worker.conftest import Bench
+
+    from ostinato.store.store import Store
+    from ostinato.work import Claim
 
 
 def test_a_draining_worker_lets_its_runs_end_and_takes_no_new_one(bench: Bench) -> None:
@@ -126,3 +133,66 @@ def test_runs_left_by_a_worker_are_found_unharmed_after_its_restart(bench: Bench
     bench.store.sweep([worker.id for worker in bench.store.list_workers()])
     bench.work(slots=2)
     assert [bench.value(bench.ended(run_id)) for run_id in runs] == list(range(1, 21))
+
+
+class Clumsy:
+    """A store that fails at what the test names, so many times, in turn as stores do and as nobody foresaw."""
+
+    def __init__(self, store: Store, **fails: int) -> None:
+        self.store, self.fails = store, fails
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.store, name)
+        if self.fails.get(name, 0) <= 0:
+            return found
+
+        def fail(*_: Any, **__: Any) -> None:
+            self.fails[name] -= 1
+            raise StoreUnavailableError("not now") if self.fails[name] % 2 else AttributeError("what nobody foresaw")
+
+        return fail
+
+    def claim(self, *args: Any, **kwargs: Any) -> list[Claim]:
+        claims: list[Claim] = self.store.claim(*args, **kwargs)
+        if not claims or self.fails.get("options", 0) <= 0:
+            return claims
+        self.fails["options"] -= 1
+        return [msgspec.structs.replace(claim, options="{") for claim in claims]
+
+
+def test_a_run_is_given_back_however_often_the_store_fails_at_that(bench: Bench) -> None:
+    store = Clumsy(bench.store, give_back=3)
+    worker = bench.work(slots=1, store=store)
+    run_id = bench.queue("goes_on")
+    bench.begun("go waits")
+    os.kill(worker.launcher.process_ids[0], signal.SIGKILL)
+    assert bench.value(bench.ended(bench.queue("adds", x=1))) == 2, "its slot is free meanwhile"
+    (bench.folder / "ledger.go").touch()
+    assert bench.value(bench.ended(run_id)) == 2
+    assert (store.fails["give_back"], bench.lines().count("go waits")) == (0, 2)
+
+
+def test_a_claim_that_makes_no_sense_is_given_back_and_the_worker_goes_on(bench: Bench) -> None:
+    store = Clumsy(bench.store, options=1)
+    bench.work(slots=1, store=store)
+    run = bench.ended(bench.queue("adds", x=1))
+    assert (bench.value(run), store.fails["options"]) == (2, 0)
+    assert bench.kinds(run.id).count("run.recovering") == 1
+
+
+def test_a_worker_ends_although_a_run_cannot_be_given_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostinato.runtime.worker._LAST", 0.1)
+    worker = bench.work(slots=1, grace=0.1, store=Clumsy(bench.store, give_back=1000))
+    run_id = bench.queue("holds")
+    bench.begun("holds")
+    worker.stop()
+    until(lambda: not bench.store.list_workers(), "it to leave")
+    bench.store.sweep()
+    assert bench.run(run_id).state is State.QUEUED
+
+
+def test_a_process_whose_words_make_no_sense_is_ended_and_its_run_goes_on(bench: Bench) -> None:
+    bench.work(slots=1)
+    run_id = bench.queue("babbles")
+    assert bench.value(bench.ended(run_id)) == 2
+    assert bench.lines().count("babbles") == 1

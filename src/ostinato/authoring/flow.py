@@ -156,6 +156,22 @@ class Flow(Signature[P, T_co]):
 
         return validate(self.name, self.spec, dict(bound.arguments))
 
+    def validate_given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Check and convert those parameters that are given, and no other: a deployment may have the rest.
+
+        Raises:
+            ParameterError: With a message per field.
+        """
+        try:
+            given = dict(self.spec.signature.bind_partial(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise self._refused(str(error), args, kwargs) from None
+        if not given:
+            return {}
+        from ostinato.authoring.parameters import validate  # brings pydantic: only for flows that take something
+
+        return validate(self.name, self.spec, given)
+
     def _refused(self, reason: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ParameterError:
         parameters = self.spec.signature.parameters
         fields = {

@@ -87,6 +87,8 @@ def load_file(path: Path) -> ModuleType:
     root, name = _name_in_package(path)
     known = sys.modules.get(name)
     if known is not None and _same(_loaded.get(name) or getattr(known, "__file__", None), path):
+        if sys.path[0] != str(path.parent):
+            _put_first(root, path.parent)  # for what it imports only when it runs
         return known
     _refuse_to_hide(name, known, path)
     _put_first(root, path.parent)

@@ -33,8 +33,7 @@ def check_server(store: Store, settings: Settings) -> Answer:
     del store
     if not settings.api:
         return Answer("server", "ok", "none is named by OSTINATO_API: this machine uses the database itself")
-    url = settings.api.rstrip("/")
-    link = Link(url, token=settings.token, patience=_PATIENCE)
+    link = Link(settings.api, token=settings.token, patience=_PATIENCE)
     try:
         link.call("GET", "/api/ready")
         found = json.loads(link.call("GET", "/api/info").body)
@@ -42,7 +41,7 @@ def check_server(store: Store, settings: Settings) -> Answer:
         return Answer("server", "error", str(error), "Look whether it runs (ostinato server), and at OSTINATO_TOKEN.")
     finally:
         link.close()
-    text = f"{safe_url(url)}, version {found['version']}, you are {found['you']} ({found['role']})"
+    text = f"{safe_url(link.url)}, version {found['version']}, you are {found['you']} ({found['role']})"
     if found["version"] != version():
         return Answer("server", "warning", text, f"This is version {version()}; have both the same before long.")
     return Answer("server", "ok", text)

@@ -23,6 +23,8 @@ from ostinato.runtime.process import sweep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
+
     from ostinato.records import Run, TaskRun
     from ostinato.store.store import Store
 
@@ -56,7 +58,7 @@ def logs(
             if json:
                 print(msgspec.json.encode(log_line(line, reader.task_of(line))).decode(), flush=follow)
             else:
-                target.print(_shown(line, reader.label_of(line)), soft_wrap=True)
+                _show(target, line, reader.label_of(line))
 
 
 def _level(name: str | None) -> int:
@@ -130,14 +132,15 @@ class _Reader:
             self._rows.setdefault(row.seq, row)
 
 
-def _shown(line: LogLine, label: str) -> Text:
+def _show(target: Console, line: LogLine, label: str) -> None:
+    clock = f"{to_datetime(line.at).astimezone():%H:%M:%S.%f}"[:-3]
+    name, who = f" {_name(line):<7} ", f"{label:<14} "
+    if not target.is_terminal:  # four times as quick: there may be a million lines
+        print(clock + name + who + line.message)
+        return
     style = _STYLES.get(line.level // 10 * 10, "")
-    text = Text()
-    text.append(f"{to_datetime(line.at).astimezone():%H:%M:%S.%f}"[:-3], "dim")
-    text.append(f" {_name(line):<7} ", style)
-    text.append(f"{label:<14} ", "cyan")
-    text.append(line.message, style if line.level >= logging.WARNING and line.logger != "stderr" else "")
-    return text
+    loud = style if line.level >= logging.WARNING and line.logger != "stderr" else ""
+    target.print(Text.assemble((clock, "dim"), (name, style), (who, "cyan"), (line.message, loud)), soft_wrap=True)
 
 
 def _name(line: LogLine) -> str:

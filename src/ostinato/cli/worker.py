@@ -32,20 +32,32 @@ Projects = Annotated[
     Parameter(name="--project", negative=(), help="A project folder, or file, to import ahead; repeatable."),
 ]
 Cold = Annotated[bool, Parameter(name="--cold", negative=(), help="Each run in a process of its own.")]
+Grace = Annotated[
+    float, Parameter(name="--grace", help="Seconds for what runs to end, at the first Ctrl-C or SIGTERM.")
+]
+_GRACE = 30.0
 
 
 def worker(
-    *, pool: Pools = None, slots: Slots = 0, resource: Given = None, project: Projects = None, cold: Cold = False
+    *,
+    pool: Pools = None,
+    slots: Slots = 0,
+    resource: Given = None,
+    project: Projects = None,
+    cold: Cold = False,
+    grace: Grace = _GRACE,
 ) -> int:
     """Carry out the runs of work pools, until Ctrl-C.
 
     It asks the server that OSTINATO_API names, with OSTINATO_TOKEN, or else the database itself. The first Ctrl-C or
-    SIGTERM lets what runs end; a second one stops it, and other workers go on with it.
+    SIGTERM lets what runs end, for as long as --grace says; a second one stops it. Others go on with what is left.
     """
     settings = load_settings()
     speak(settings)
     if slots < 0:
         raise UsageError(f"--slots is 1 or more, not {slots}.")
+    if not 0 <= grace < float("inf"):
+        raise UsageError(f"--grace is a number of seconds, 0 or more, not {grace}.")
     plan = WorkerPlan(
         settings=settings,
         pools=list(dict.fromkeys(pool or [DEFAULT_POOL])),
@@ -53,6 +65,7 @@ def worker(
         resources=read_resources(resource or ()),
         roots=[_root(path) for path in project or ()],
         cold=cold,
+        grace=grace,
     )
     print(f"Worker for {', '.join(plan.pools)} at {safe_url(settings.store_url)}. Ctrl-C ends it.", flush=True)
     run_worker(plan)

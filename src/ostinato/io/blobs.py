@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ostinato.errors import ResultError, SettingError, nearest
+from ostinato.errors import OstinatoError, ResultError, SettingError, nearest
 from ostinato.io.remote_blobs import RemoteBlobs
 
 if TYPE_CHECKING:
@@ -282,6 +282,8 @@ def refuse(action: str, blobs: Blobs, error: BaseException) -> ResultError:
         advice = "The disk is full: make room with `ostinato db prune`, or set OSTINATO_RESULTS to another place."
     elif isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in (13, 30)):
         advice = "The place cannot be written by this user: correct its permissions, or set OSTINATO_RESULTS."
+    elif isinstance(error, OstinatoError):
+        return ResultError(f"The result store {blobs!r} could not {action}: {error}")
     else:
         advice = "Check OSTINATO_RESULTS, the network and the credentials in the environment."
     return ResultError(f"The result store {blobs!r} could not {action} ({_brief(error)}). {advice}")

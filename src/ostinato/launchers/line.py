@@ -74,8 +74,8 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
     run_id: str
     outcome: str
-    """``ended`` (its end or its suspension is committed), ``lost`` (not held any more), ``unloadable``, ``stale`` (the
-    project's files have changed since they were imported; nothing was run)."""
+    """``ended`` (its end or its suspension is committed), ``lost`` (not held any more), ``unloadable``, ``stale`` (what
+    was imported is not what the run needs, `message` says why; nothing was run)."""
     message: str = ""
     left: list[str] = []
     """Threads and child processes that user code left behind."""

@@ -216,7 +216,7 @@ class SubprocessLauncher:
             self._listen(process, file)
         except Exception:  # what it says makes no sense, or we fail at it: its run must not hang on that
             _log.exception("Process %d is ended: the launcher failed at hearing it.", process.pid)
-            process.kill()
+            self._end([process])
 
     def _listen(self, process: RunProcess, file: Any) -> None:
         if file == process.death:
@@ -481,7 +481,7 @@ def _why_not_again(process: RunProcess, done: Done, terms: Terms) -> str:
     if done.left:
         return f"run {done.run_id} left behind {', '.join(done.left[:5])}"
     if done.outcome == "stale":
-        return "the project's files have changed"
+        return done.message
     if done.outcome == "lost":
         return f"run {done.run_id} was lost in it"
     if process.runs >= terms.runs_each:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,10 +25,12 @@ from ostinato.resources import amounts_of, fits
 from ostinato.work import Offer, ProcessEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ostinato.store.store import Store
     from ostinato.work import Claim
+
+    Write = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _log = logging.getLogger("ostinato.internal")
 _UNDELIVERED = ProcessEnd(reason="drained", message="the worker had stopped listening before it could be told")
@@ -49,11 +50,15 @@ class _Poll:
 
 
 class Dispatcher:
-    """The polls that wait at this server. All but `hint` belongs to one event loop."""
+    """The polls that wait at this server. All but `hint` belongs to one event loop.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ostinato-dispatcher")
+    Args:
+        store: Where runs are queued.
+        write: Makes a short write to the store without holding the loop for long; by default in a thread.
+    """
+
+    def __init__(self, store: Store, write: Write = asyncio.to_thread) -> None:
+        self._store, self._write = store, write
         self._polls: list[_Poll] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._round: asyncio.Task[None] | None = None
@@ -119,7 +124,6 @@ class Dispatcher:
         under_way = [task for task in (self._round, self._returning) if task is not None]
         if under_way:
             await asyncio.wait(under_way)
-        self._thread.shutdown(wait=False)
 
     def _meet(self, worker_id: str) -> None:
         if worker_id not in self._known:
@@ -168,20 +172,21 @@ class Dispatcher:
                 _answer(poll, [])
 
     async def _claim(self, poll: _Poll, offer: Offer) -> list[Claim] | None:
-        loop, poll.is_tried = asyncio.get_running_loop(), True
+        poll.is_tried = True
         try:
-            return await loop.run_in_executor(self._thread, lambda: self._store.claim(poll.worker_id, offer))
+            found: list[Claim] = await self._write(lambda: self._store.claim(poll.worker_id, offer))
         except Exception as error:  # it is the worker's to hear, whatever it is; the other polls go on
             if not poll.answer.done():
                 poll.answer.set_exception(error)
             return None
+        return found
 
     async def _give_back(self, worker_id: str, claims: Sequence[Claim]) -> None:
         """Put runs back that nobody was told of, in order."""
         for claim in claims:
             give = partial(self._store.give_back, worker_id, claim.run.id, claim.run.epoch, _UNDELIVERED)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, give)
+                await self._write(give)
             except OstinatoError as error:
                 _log.warning(
                     "Run %s was claimed for a worker that is gone and is not back yet: %s", claim.run.id, error

@@ -38,6 +38,10 @@ class FromMap(msgspec.Struct, frozen=True):
     seqs: str
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """Stands for a parameter that a start of a flow does not give: its deployment has it, or the flow itself."""
+
+
 class Arguments(msgspec.Struct):
     """The arguments of one call, ready."""
 

@@ -89,7 +89,8 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
     if row.due_at is not None:  # it goes on with a delay
         runner.journal.note(row)
         runner.under_way[row.seq] = row
-    parcel = None if options.pool is None else pack(runner, asked.key, asked.spec, arguments.values)
+    named = dict(zip(asked.spec.names, arguments.values, strict=True)) if options.pool is not None else {}
+    parcel = None if options.pool is None else pack(runner, asked.key, named)
     return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow, parcel=parcel)
 
 

@@ -8,7 +8,8 @@ from ostinato.context import Ended
 from ostinato.engine.clearing import unfinished
 from ostinato.engine.identity import child_run_id, started_run_id
 from ostinato.executors.stopping import shield
-from ostinato.runtime.making import new_run, pack, started_run
+from ostinato.runtime.arguments import LeftOut
+from ostinato.runtime.making import complete, find_deployed, new_run, pack, started_run
 from ostinato.states import TERMINAL, State
 
 if TYPE_CHECKING:
@@ -95,8 +96,18 @@ def _start(runner: Runner, call: Call) -> str:
     flow, row, session = call.flow, call.row, runner.session
     assert flow is not None
     identity = row.child_run_id or started_run_id(runner.run.id, row.id, row.clears)
-    stored = pack(runner, flow.name, call.spec, call.arguments.values)
-    wanted = started_run(session.store, flow, stored, identity=identity, version=session.version, parent=runner.run)
+    given = {name: value for name, value in call.named.items() if not isinstance(value, LeftOut)}
+    deployed = find_deployed(session.store, flow)
+    stored = pack(runner, flow.name, complete(flow, deployed, given))
+    wanted = started_run(
+        flow,
+        deployed,
+        stored,
+        identity=identity,
+        version=session.version,
+        now=session.store.now(),
+        parent=runner.run,
+    )
     wanted.parent_seq = row.seq
     row.child_run_id = session.store.create(wanted).id
     return row.child_run_id

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ostinato.authoring.load import distrust_bytecode, load_file, load_flow
+from ostinato.authoring.load import distrust_bytecode, load_file, load_flow, put_project_first
 from ostinato.authoring.project import find_modules, find_project
 from ostinato.errors import OstinatoError, StoreError, UsageError
 from ostinato.io.pickles import stand_in_for_main
@@ -67,6 +67,9 @@ class Host:
         self._session: Session | None = None
         self._silence: float | None = None
         self._sources = _Sources()
+        self._is_ambiguous = False
+        """Several folders of the project have modules of one name, so a process serves runs of one folder only."""
+        self._folder: str | None = None
         threading.Thread(target=self._listen, name="ostinato-line", daemon=True).start()
 
     def serve(self) -> None:
@@ -75,7 +78,7 @@ class Host:
         assert isinstance(boot, Boot)
         began = time.monotonic()
         self._silence = boot.silence or None
-        broken = _import_ahead(boot)
+        broken = self._import_ahead(boot)
         with Session(boot.settings, guest="-") as session, interruptible(session):
             self._session = session
             os.register_at_fork(after_in_child=self._be_a_copy)
@@ -89,12 +92,44 @@ class Host:
                 assert isinstance(order, Order)
                 self._line.send(self._carry_out(boot, session, order))
 
+    def _import_ahead(self, boot: Boot) -> dict[str, str]:
+        """Import what runs here will need; what cannot be imported is told, and harms only its own runs."""
+        broken: dict[str, str] = {}
+        if not boot.bundled:
+            distrust_bytecode(boot.root)
+        put_project_first(boot.root)
+        files = boot.targets
+        if not files:
+            try:
+                modules = find_modules(find_project(boot.root))
+            except OstinatoError as error:
+                return {boot.root: str(error)}
+            self._is_ambiguous = bool(modules.ambiguous)
+            files = [] if self._is_ambiguous else modules.files
+        for file in files:
+            try:
+                load_file(Path(file))
+            except Exception as error:
+                broken[file] = str(error)
+        return broken
+
+    def _why_stale(self, run: Run) -> str:
+        """Say why what this process has imported is not what a run needs; empty if it is."""
+        if self._sources.have_changed():
+            return "the project's files have changed"
+        folder = os.path.dirname((run.target or "").partition(".py:")[0])  # noqa: PTH120  # on every run
+        if self._is_ambiguous and self._folder not in (None, folder):
+            return f"it has imported modules of {self._folder or '.'} whose names others of {folder or '.'} have too"
+        self._folder = folder
+        return ""
+
     def _carry_out(self, boot: Boot, session: Session, order: Order) -> Done:
         run, claimed = order.run, self._claimed
         assert claimed is not None
-        if self._sources.have_changed():
+        why = self._why_stale(run)
+        if why:
             self._claimed = None
-            return Done(run.id, "stale")
+            return Done(run.id, "stale", why)
         _show_token(session, order.token)
         surroundings = Surroundings()
         try:
@@ -182,23 +217,6 @@ def _changed_at(file: str) -> int:
         return 0
 
 
-def _import_ahead(boot: Boot) -> dict[str, str]:
-    """Import what runs here will need; what cannot be imported is told, and harms only its own runs."""
-    broken: dict[str, str] = {}
-    if not boot.bundled:
-        distrust_bytecode(boot.root)
-    try:
-        files = boot.targets or find_modules(find_project(boot.root)).files
-    except OstinatoError as error:
-        return {boot.root: str(error)}
-    for file in files:
-        try:
-            load_file(Path(file))
-        except Exception as error:
-            broken[file] = str(error)
-    return broken
-
-
 def _perform(boot: Boot, claimed: ClaimedRun) -> tuple[str, str]:
     """Run a run to its end or its suspension; how that went, and what the worker is to know of it."""
     session, run = claimed.session, claimed.run
@@ -236,7 +254,7 @@ def _fail_unbegun(session: Session, run: Run, error: BaseException) -> None:
     data = msgspec.json.encode({"flow": run.flow, "reason": "parameters"}).decode()
     event = Event(at=now, kind="run.failed", run_id=run.id, data=data)
     end = RunEnd(state=State.FAILED, reason="parameters", finished_at=now, error=failure_of(error).to_json())
-    session.store.commit(run.id, run.epoch, Commit(events=[event], end=end), number=1 if session.is_remote else None)
+    session.store.commit(run.id, run.epoch, Commit(events=[event], end=end))
 
 
 def _show_token(session: Session, token: str) -> None:

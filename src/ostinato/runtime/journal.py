@@ -72,7 +72,6 @@ class Journal:
         committer: Commits for those who do not wait.
         on_failure: Called once with the error after which nothing can be written any more.
         on_cancel: Called when a commit reports that somebody asked to cancel the run.
-        numbered: Whether commits bear numbers, since what lies between may deliver one twice.
     """
 
     def __init__(
@@ -84,10 +83,11 @@ class Journal:
         *,
         on_failure: Callable[[BaseException], None],
         on_cancel: Callable[[], None],
-        numbered: bool = False,
     ) -> None:
         self.store, self.run_id, self.epoch = store, run_id, epoch
         self.failure: BaseException | None = None
+        self.is_cancelled = False
+        """A commit has reported that somebody asked to cancel the run."""
         self._committer, self._on_failure, self._on_cancel = committer, on_failure, on_cancel
         self._lock = threading.Lock()
         self._rows: dict[int, TaskRun] = {}
@@ -98,7 +98,6 @@ class Journal:
         self._busy = False
         self._lines: list[LogLine] = []
         self._batches = 0
-        self._number = 0 if numbered else None
         self._usual: float | None = None
         """Seconds that a commit takes, the latest counting most; None before the first."""
 
@@ -225,7 +224,7 @@ class Journal:
         if error is None:
             began = time.monotonic()
             try:
-                cancelled = self._store(entries)
+                cancelled = self.store.commit(self.run_id, self.epoch, entries)
             except BaseException as raised:  # all who shared the commit must hear of it
                 error = raised
             took = time.monotonic() - began
@@ -234,6 +233,7 @@ class Journal:
             first_failure = error is not None and self.failure is None
             if first_failure:
                 self.failure = error
+            self.is_cancelled = self.is_cancelled or cancelled
             more = bool(self._waiters)
             self._busy = more
         _tell(waiters, error)  # before the next commit: who waits for that one finds this one noted
@@ -244,12 +244,6 @@ class Journal:
         elif cancelled:
             self._on_cancel()
         return error
-
-    def _store(self, entries: Commit) -> bool:
-        if self._number is None:
-            return self.store.commit(self.run_id, self.epoch, entries)
-        self._number += 1
-        return self.store.commit(self.run_id, self.epoch, entries, number=self._number)
 
 
 _LISTS = ("attempts", "events", "states", "cached", "blobs", "orphans")

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ostinato.clock import SECOND
 from ostinato.errors import ResultError, UnknownNameError, UsageError
 from ostinato.fingerprint import fingerprint
@@ -59,13 +61,12 @@ def new_run(session: Session, flow: Flow[Any, Any], parameters: Mapping[str, Any
     )
 
 
-def pack(runner: Runner, key: str, spec: Spec, values: tuple[Any, ...]) -> bytes:
-    """Encode the arguments of a call that is sent to another pool.
+def pack(runner: Runner, key: str, named: dict[str, Any]) -> bytes:
+    """Encode the arguments, by name, of a call that is sent to another pool.
 
     Raises:
         ResultError: If they cannot be stored, and so cannot be sent.
     """
-    named = dict(zip(spec.names, values, strict=True))
     try:
         parcel, blob = runner.session.results.dump(named, fingerprint(named), _INLINE)
     except ResultError as error:
@@ -142,23 +143,41 @@ def _file_of(spec: Spec) -> Path:
     return Path(name).absolute()
 
 
+def complete(flow: Flow[Any, Any], deployed: Deployed | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the parameters of a start those that the deployment gives, then the flow's own defaults.
+
+    Raises:
+        ParameterError: If some are missing, or the deployment's do not fit.
+    """
+    own = {} if deployed is None else msgspec.json.decode(deployed.parameters, type=dict[str, Any])
+    return flow.validate((), {**own, **given})
+
+
 def started_run(
-    store: Store, flow: Flow[Any, Any], stored: bytes, *, identity: str, version: str, parent: Run | None = None
+    flow: Flow[Any, Any],
+    deployed: Deployed | None,
+    stored: bytes,
+    *,
+    identity: str,
+    version: str,
+    now: int,
+    parent: Run | None = None,
 ) -> Run:
     """Describe a run that is asked for by ``flow.start``: of the flow's deployment, or where there is none of its file.
 
     Args:
-        store: Where deployments are.
         flow: The flow; its options say the rest.
+        deployed: Its deployment, if there is one.
         stored: The parameters, encoded.
         identity: The run's id.
         version: Of Ostinato.
+        now: The store's time.
         parent: The run whose body asks for it.
 
     Raises:
         UsageError: If the flow has no place to be found in.
     """
-    options, deployed, now = flow.options, _deployed(store, flow), store.now()
+    options = flow.options
     if deployed is None and flow.target is None:
         message = f"{flow.name} is defined at a prompt or in a notebook, so no worker can find it. Define it in a file."
         raise UsageError(message)
@@ -194,7 +213,12 @@ def _due_at(start_at: datetime | timedelta | None, now: int) -> int | None:
     return None if start_at is None else round(start_at.timestamp() * SECOND)
 
 
-def _deployed(store: Store, flow: Flow[Any, Any]) -> Deployed | None:
+def find_deployed(store: Store, flow: Flow[Any, Any]) -> Deployed | None:
+    """Return the deployment that ``flow.start`` means; None where the flow names none and is not deployed.
+
+    Raises:
+        UnknownNameError: If the flow names one that there is not.
+    """
     name = flow.options.deployment
     try:
         return store.get_deployed(name or flow.name)

@@ -143,6 +143,8 @@ class OnePass:
     def _end(self) -> None:
         if self.error is None:
             self._judge()
+        if isinstance(self.error, Exception) and self.runner.journal.is_cancelled and not self.is_lost:
+            self.error = Cancelled("somebody asked to cancel the run")  # its child runs may have heard of it first
         if self.is_lost:
             self._lose()
         elif isinstance(self.error, Suspended):

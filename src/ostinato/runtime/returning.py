@@ -47,13 +47,16 @@ class Returning:
         self._changed = threading.Condition()
         self._left: list[_Return] = []
         self._is_closed = False
-        threading.Thread(target=self._serve, name="ostinato-returning", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
     def give_back(self, job: Job, ending: ProcessEnd) -> None:
         """Have a run given back; from any thread, and at once."""
         with self._changed:
             self._left.append(_Return(job, ending))
             self._changed.notify_all()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="ostinato-returning", daemon=True)
+                self._thread.start()
 
     def close(self, patience: float) -> None:
         """Wait so many seconds for what is left, then give up on it."""

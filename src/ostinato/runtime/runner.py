@@ -17,7 +17,7 @@ from ostinato.handle import RunHandle
 from ostinato.outcomes import Cancelled, LeaseLost, Withdrawn
 from ostinato.records import LogLine
 from ostinato.runtime.announcing import announce
-from ostinato.runtime.arguments import pending
+from ostinato.runtime.arguments import LeftOut, pending
 from ostinato.runtime.begin import Asked, begin
 from ostinato.runtime.countdown import Countdown
 from ostinato.runtime.drive import Saver, drive_async, drive_here
@@ -81,7 +81,6 @@ class Runner:
             session.committer,
             on_failure=lambda error: session.ask(lambda: self.stop(LeaseLost(str(error)))),
             on_cancel=lambda: session.ask(lambda: self.stop(Cancelled("somebody asked to cancel the run"))),
-            numbered=session.is_remote,
         )
         self.recorder = Recorder(session, run.id, self.journal)
         self.outstanding = Outstanding()
@@ -138,7 +137,8 @@ class Runner:
     def start_run(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunHandle[Any]:
         """Ask for a run of a flow: the same one whenever this body is run again."""
         self.refuse_when_stopping()
-        values = tuple(flow.validate(args, kwargs).values())
+        given = flow.validate_given(args, kwargs)
+        values = tuple(given.get(name, LeftOut()) for name in flow.spec.names)
         asked = Asked(flow.name, flow.spec, TaskOptions(name=flow.name), kind="start", flow=flow)
         return RunHandle(self._call_here(asked, values, ()), flow.name, self.line)
 

@@ -73,8 +73,6 @@ class Session:
         self.clock: Clock = SystemClock()
         self.is_guest = guest is not None
         self.store = store or store_for(settings)
-        self.is_remote = settings.store_url.startswith(("http://", "https://"))
-        """Commits go over a wire that may deliver them twice, so they are numbered."""
         self.results = ResultStore(settings.results_url, token=lambda: getattr(self.store, "token", ""))
         self.gates = Gates()
         self.timers = Timers()

@@ -16,7 +16,7 @@ from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
 from ostinato.runtime.line import OutsideLine
-from ostinato.runtime.making import new_run, started_run
+from ostinato.runtime.making import complete, find_deployed, new_run, started_run
 from ostinato.runtime.passes import Passes
 from ostinato.runtime.process import sweep
 from ostinato.runtime.retention import prune_a_little
@@ -66,10 +66,12 @@ def start_elsewhere(flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[st
         UsageError: If no worker could find the flow.
     """
     with _clean():
-        parameters = flow.validate(args, kwargs)
+        given = flow.validate_given(args, kwargs)
         line = OutsideLine(load_settings())
+        deployed, now = find_deployed(line.store, flow), line.store.now()
+        parameters = complete(flow, deployed, given)
         stored, _ = line.results.dump(parameters, fingerprint(parameters), 1 << 20)
-        wanted = started_run(line.store, flow, stored, identity=new_id(line.store.now()), version=version())
+        wanted = started_run(flow, deployed, stored, identity=new_id(now), version=version(), now=now)
         return RunHandle(line.store.create(wanted).id, flow.name, line)
 
 

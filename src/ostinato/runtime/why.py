@@ -74,7 +74,7 @@ def explain_task_run(store: Store, run: Run, row: TaskRun) -> Why:
     label = name_of(row) if row.map_index is not None else short_name(row.task)
     if row.reason == "cached":
         found = next((_data(event) for event in reversed(events) if event.kind == "task_run.cached"), {})
-        because.append(f"Its result was taken from the cache: {found.get('message', 'an earlier call')}.")
+        because.append(f"Its result was taken from the cache: {_made_by(found)}.")
         facts["from_run"] = found.get("from_run")
     elif failure is not None:
         because.append(f"{failure.line}{_where(failure.places)}.")
@@ -204,10 +204,10 @@ def _failed(said: _Said) -> None:
     run = said.run
     said.since = run.finished_at
     failure, rows = parse_failure(run.error), said.store.list_task_runs(run.id, states=_BAD, limit=_NAMED + 1)
-    told = {row: found for row in rows[:_NAMED] if (found := parse_failure(row.error)) and not row.orphaned}
-    if failure is not None and failure.line not in {found.line for found in told.values()}:
+    told = [(row, found) for row in rows[:_NAMED] if (found := parse_failure(row.error)) and not row.orphaned]
+    if failure is not None and failure.line not in {found.line for _, found in told}:
         said.add(f"{'Its body raised ' if told else ''}{failure.line}{_where(failure.places)}.")
-    for row, found in told.items():
+    for row, found in told:
         said.add(f"{_label(row)} failed: {found.line}{_where(found.places)}.")
     if not said.because:
         said.add(_REASONS.get(run.reason or "", "It failed."))
@@ -215,6 +215,10 @@ def _failed(said: _Said) -> None:
         said.add("More task runs failed: `ostinato runs show` lists them.")
     said.facts |= {"error": failure.line if failure else None, "failed": [_label(row) for row in rows[:_NAMED]]}
     said.advice.append(f"Try what has not succeeded again: ostinato runs retry {run.id}")
+    if run.reason == "out_of_memory":
+        said.advice.append(
+            'Let it have more: Resources(memory="2GiB"), or twice as much each time: Retry(on=OutOfMemory, memory=2.0)'
+        )
 
 
 def _crashed(said: _Said) -> None:
@@ -242,6 +246,9 @@ def _cancelled(said: _Said) -> None:
     if told is not None:
         said.facts["actor"] = _data(told)["actor"]
         said.add(f"Who asked: {said.facts['actor']}.")
+    ending = said.last("run.cancelled")
+    if ending is not None and _data(ending).get("message"):
+        said.add(f"How its process ended: {_data(ending)['message']}.")
     said.advice.append(f"Try it again: ostinato runs retry {run.id}")
 
 
@@ -339,6 +346,10 @@ def _events(store: Store, run_id: str) -> Iterator[Event]:
 def _data(event: Event) -> dict[str, Any]:
     found = json.loads(event.data)
     return found if isinstance(found, dict) else {}
+
+
+def _made_by(cached: dict[str, Any]) -> str:
+    return f"made by run {cached['from_run']}" if cached.get("from_run") else "an earlier call's"
 
 
 def _label(row: TaskRun) -> str:

@@ -107,9 +107,15 @@ def _resources(data: Mapping[str, Any]) -> _Told:
     if not data.get("possible"):
         most = f"more than {_amount(name, data['most'])} in all" if data["most"] else "any"
         text = f"It needs {wanted} of {name}; no worker of work pool {data['pool']} has {most}."
-        advice = f"Start one that has: ostinato worker --pool {data['pool']} --resource {name}={data['wanted']:g}"
-        return text, [advice]
-    return f"It needs {wanted} of {name}; {_amount(name, data['free'])} is free{_held(data)}.", []
+        return text, [f"Start one that has: ostinato worker --pool {data['pool']}{_has(name, data)}"]
+    taken = _held(data).replace(", by", "; the rest is taken by", 1)
+    advice = f"Wait, or start another worker that has it: ostinato worker --pool {data['pool']}{_has(name, data)}"
+    return f"It needs {wanted} of {name}; {_amount(name, data['free'])} is free{taken}.", [advice]
+
+
+def _has(name: str, data: Mapping[str, Any]) -> str:
+    """Return the option by which a worker says that it has what is wanted; memory and processors it finds itself."""
+    return "" if name in {"cpu", "memory"} else f" --resource {name}={data['wanted']:g}"
 
 
 def _unasked(data: Mapping[str, Any]) -> _Told:

@@ -27,6 +27,7 @@ from ostinato.access import Role
 from ostinato.connection import COMPRESSED_FROM, pack, unpack
 from ostinato.errors import AccessError, OstinatoError, StoreError, UnknownRunError, UsageError, nearest
 from ostinato.runtime.auditing import LOCAL, audit
+from ostinato.runtime.cancelling import cancel_run
 from ostinato.server import blobs
 from ostinato.server.problems import TooLargeError, problem, problem_of, unexpected
 from ostinato.server.scopes import Scopes
@@ -169,7 +170,10 @@ class _Call:
             _check_no_audit(request.events)
         if name == "create" and self.who.name != LOCAL and self.who.role is not Role.RUN:
             request.run.created_by = self.who.name  # it is put on record
-        found = getattr(store, name)(**_arguments(self.verb, request))
+        if name == "request_cancel":
+            found = cancel_run(store, request.run_id)  # whoever asks, its child runs go with it
+        else:
+            found = getattr(store, name)(**_arguments(self.verb, request))
         if self.verb.audited and self.who.name != LOCAL and self.who.role not in (Role.WORKER, Role.RUN):
             _audit(self, request)
         if name == "create" and self.who.role is Role.RUN:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ostinato.io.results import ResultStore
     from ostinato.loops.dispatcher import Dispatcher
     from ostinato.server.threads import Threads
+    from ostinato.server.writer import Writer
     from ostinato.settings import Settings
     from ostinato.store.store import Store
 
@@ -74,8 +75,8 @@ class Served:
     dispatcher: Dispatcher
     threads: Threads
     """Where the store, which blocks, is called."""
-    writers: Threads
-    """Where short writes are made: as many threads as can write at once."""
+    writer: Writer
+    """Makes short writes."""
     name: str
     """This server among those of one store."""
     is_open: bool = True
@@ -101,8 +102,8 @@ class Served:
         return await self.threads.call(work)
 
     async def write(self, work: Callable[[], T]) -> T:
-        """Do something short that writes to the store, in a thread."""
-        return await self.writers.call(work)
+        """Do something short that writes to the store."""
+        return await self.writer.call(work)
 
     def changed(self) -> None:
         """Say that runs may have been queued, or have ended: the dispatcher looks, and so does whoever waits."""

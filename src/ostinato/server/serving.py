@@ -29,6 +29,7 @@ from ostinato.server.gate import is_loopback
 from ostinato.server.protocol import Protocol
 from ostinato.server.served import Served
 from ostinato.server.threads import Threads
+from ostinato.server.writer import Writer
 from ostinato.store.open import open_store
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Serving:
             self.port: int = self._socket.getsockname()[1]
             self.served = _served(settings, self.store, host, self.port)
             opened.callback(self.served.threads.shutdown)
-            opened.callback(self.served.writers.shutdown)
+            opened.callback(self.served.writer.shutdown)
             self._closing = opened.pop_all()
         self.url = f"http://{_reachable(host)}:{self.port}"
         self._server = _Server(self.served)
@@ -159,13 +160,14 @@ def _served(settings: Settings, store: Store, host: str, port: int) -> Served:
                 f"On {host} others than this machine reach the server, so somebody must be able to log in: there is "
                 "no admin with a token yet. Make one: `ostinato users create NAME --role admin`."
             )
+    writer = Writer(store, Threads(_WRITERS, "ostinato-writer"))
     return Served(
         store=store,
         results=ResultStore(msgspec.structs.replace(settings, api="").results_url),
         settings=settings,
-        dispatcher=Dispatcher(store),
+        dispatcher=Dispatcher(store, writer.call),
         threads=Threads(_THREADS, "ostinato-store"),
-        writers=Threads(_WRITERS if settings.database_url.startswith("postgres") else 1, "ostinato-writer"),
+        writer=writer,
         name=f"{socket.gethostname()}:{port}/{os.getpid()}",
         is_open=is_open,
     )

@@ -251,6 +251,13 @@ class SqlStore(SqlFleet, SqlCatalog):
         return total
 
 
+def _index_for(states: Sequence[State]) -> str | None:
+    """Return the condition of the index in which all runs of these states are, None if there is none."""
+    if not TERMINAL.intersection(states):
+        return statements.OPEN
+    return statements.FAILED if TERMINAL.issuperset(states) and State.SUCCEEDED not in states else None
+
+
 def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
     """Compose the query of a listing; only what is asked for stands in it."""
     values: dict[str, Any] = {"limit": which.limit}
@@ -262,10 +269,8 @@ def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
 
     if which.states:
         term("state = ANY(:states)", states=[str(state) for state in which.states])
-        if not TERMINAL.intersection(which.states):
-            term(statements.OPEN)
-        elif TERMINAL.issuperset(which.states) and State.SUCCEEDED not in which.states:
-            term(statements.FAILED)
+        if (condition := _index_for(which.states)) is not None:
+            term(condition)
     for name in ("flow", "target", "parent_run_id", "deployment", "pool"):
         if (value := getattr(which, name)) is not None:
             term(f"{name} = :{name}", **{name: value})

@@ -185,7 +185,9 @@ def _get_deployed(tx: Session, name: str) -> Deployed:
     found = records(Deployed, tx.rows(statements.LIST_DEPLOYED + " WHERE name = :name", name=name))
     if not found:
         known = [each.name for each in _deployed(tx)]
-        raise UnknownNameError(f"There is no deployment {name!r}.{nearest(name, known)} See `ostinato deployments`.")
+        raise UnknownNameError(
+            f"There is no deployment {name!r}.{nearest(name, known)} See `ostinato deployments list`."
+        )
     return found[0]
 
 

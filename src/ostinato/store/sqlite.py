@@ -107,6 +107,8 @@ class SqliteStore(SqlStore):
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._closed = False
+        self._together = 0
+        """The thread whose writes are committed together now."""
         self._pages = 0
         self._lock, self._writer = sqlite_file.open_file(self.path, durability)
         self._identity = sqlite_file.identity(self.path)
@@ -174,6 +176,10 @@ class SqliteStore(SqlStore):
         Args:
             rows: About how many rows it writes, to know when a checkpoint is due.
         """
+        if self._together == threading.get_ident():
+            with self._part_of_one() as db:
+                yield db
+            return
         with self._writing:
             self._check_open()
             db = self._writer
@@ -192,6 +198,39 @@ class SqliteStore(SqlStore):
                     self._lock.release()
             except (sqlite3.Error, OSError) as error:
                 raise sqlite_file.explain(error, self.path) from error
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit all that this thread writes meanwhile at once, at the end.
+
+        Each write succeeds or fails by itself; what has succeeded counts only if the commit does.
+
+        Raises:
+            StoreError: If it does not: then nothing was written.
+        """
+        with self._transaction(0):
+            self._together = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._together = 0
+
+    @contextlib.contextmanager
+    def _part_of_one(self) -> Iterator[sqlite3.Connection]:
+        db = self._writer
+        if not db.in_transaction:  # the database itself has rolled it back: the disk is full
+            raise StoreUnavailableError("A write that was to be committed with others failed, and took them along.")
+        try:
+            db.execute("SAVEPOINT part")
+            yield db
+            db.execute("RELEASE part")
+        except BaseException as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK TO part")
+                db.execute("RELEASE part")
+            if isinstance(error, sqlite3.Error):
+                raise sqlite_file.explain(error, self.path) from error
+            raise
 
     def _check_open(self) -> None:
         if self._closed:
