@@ -135,7 +135,7 @@ class Link:
         """
         trouble = Trouble(self, patience)
         while True:
-            shown = self.token
+            shown, began = self.token, time.monotonic()
             try:
                 with self._exchange(method, path, body, media, timeout) as connection:
                     reply = Reply(connection.status, connection.headers, connection.read_all(method))
@@ -150,7 +150,7 @@ class Link:
             error = to_error(reply, self.url)
             if not again or not isinstance(error, StoreUnavailableError):
                 raise error
-            trouble.bear(error)
+            trouble.bear(error, began)  # the server has waited for its database itself
 
     @contextlib.contextmanager
     def stream(self, path: str, body: bytes, *, timeout: float = 60.0) -> Iterator[Stream]:
@@ -283,15 +283,19 @@ class Trouble:
         self._since: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def bear(self, why: LostError | OstinatoError) -> None:
+    def bear(self, why: LostError | OstinatoError, since: float | None = None) -> None:
         """Wait a moment.
+
+        Args:
+            why: What has gone wrong.
+            since: Since when, by the monotonic clock; by default since now.
 
         Raises:
             StoreUnavailableError: If it has been away for too long.
         """
         now = time.monotonic()
         if self._since is None:
-            self._since = now
+            self._since = now if since is None else since
         patience = self._link.patience if self._patience is None else self._patience
         if self._link.is_closed or now + self._pause > self._since + patience:
             raise self._explain(why) from why

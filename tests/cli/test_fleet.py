@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+from tests.serving import running
 from tests.store.builders import new_run
 
 from ostinato.clock import SECOND, ManualClock
 from ostinato.records import Worker
+from ostinato.settings import Settings
 from ostinato.states import State
 from ostinato.store.open import open_store
 from ostinato.work import Deployed, Project
@@ -189,6 +191,16 @@ def test_doctor_names_every_pool_in_which_runs_wait_for_a_worker(cli, stored):
     (answer,) = (answer for answer in cli("doctor", "--json").data if answer["check"] == "queue")
     assert "no worker serves pool big, gpu, where one waits for 1 min" in answer["found"]
     assert answer["advice"] == "Start one: ostinato worker --pool big --pool gpu"
+
+
+def test_doctor_looks_at_every_server_that_is_named(cli):
+    with running(Settings(home=str(cli.folder / "home"), durability="crash-safe")) as server:
+        said = cli("doctor", "--json", OSTINATO_API=f"http://127.0.0.1:9,{server.url}")
+    answers = {answer["check"]: answer for answer in said.data}
+    assert answers["server"]["status"] == "warning"
+    assert "http://127.0.0.1:9 cannot be reached" in answers["server"]["found"]
+    assert f"{server.url}, version" in answers["server"]["found"]
+    assert answers["workers"]["status"] == "ok"
 
 
 def test_doctor_says_when_the_server_does_not_answer(cli):

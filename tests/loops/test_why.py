@@ -46,6 +46,16 @@ def test_a_queued_run_names_who_holds_the_slots_and_how_many_come_first(house, s
     ]
 
 
+def test_what_lacks_a_resource_names_who_has_it_and_how_to_get_more(house, store, clock):
+    worker(store, slots=4, resources='{"gpu": 1}')
+    first, second = queued(store, 2, resources='{"gpu": 1}')
+    store.claim("w1", Offer(pools=["default"], slots=4, resources={"gpu": 1.0}))
+    _look(house, clock)
+    why = _why(store, second)
+    assert why.because[0] == f"It needs 1 of gpu; 0 is free; the rest is taken by run {first.id}."
+    assert why.advice == ["Wait, or start another worker that has it: ostinato worker --pool default --resource gpu=1"]
+
+
 def test_a_paused_pool_is_told_before_anybody_has_looked(store):
     store.put_pool(Pool(name="default", paused=True))
     (run,) = queued(store)
@@ -155,10 +165,11 @@ def test_a_cached_result_says_from_which_run(store):
         kind="task_run.cached",
         run_id=run.id,
         seq=0,
-        data='{"from_run": "r0", "message": "from m.fetch of run r0"}',
+        data='{"from_run": "r0", "why": "from m.fetch of run r0"}',
     )
     store.commit(run.id, 1, Commit(task_runs=[row], events=[event], end=RunEnd(state=State.SUCCEEDED, finished_at=2)))
-    assert explain_task_run(store, run, row).facts["from_run"] == "r0"
+    told = explain_task_run(store, run, row)
+    assert (told.facts["from_run"], told.because) == ("r0", ["Its result was taken from the cache: made by run r0."])
     assert "1 of its results came from the cache, made by run r0." in _why(store, run).because
 
 

@@ -31,6 +31,32 @@ def test_wrong_parameters_are_refused_before_a_run_exists_with_a_message_per_fie
     assert not home.path.exists() or home.runs() == []
 
 
+def test_futures_passed_to_a_child_flow_are_its_values(home):
+    @flow
+    def child(n: int, more: list[int]) -> int:
+        return inc(n) + sum(more)
+
+    @flow
+    async def achild(n: int) -> int:
+        return inc(n)
+
+    @task
+    async def ainc(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    @flow
+    def parent() -> int:
+        return child(inc.submit(1), more=inc.map([1, 2]))
+
+    @flow
+    async def aparent() -> int:
+        return await achild(ainc.submit(4))
+
+    assert parent() == 3 + 5
+    assert asyncio.run(aparent()) == 6
+
+
 def test_a_flow_in_a_flow_is_a_child_run(home):
     @flow
     def child(n: int) -> int:

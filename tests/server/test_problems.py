@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ostinato.errors import StoreUnavailableError
+from ostinato.errors import ResultError, StoreUnavailableError
+from ostinato.io.results import hasher
+from ostinato.server import blobs
+from ostinato.server.routes import about
 
 if TYPE_CHECKING:
     import httpx
@@ -117,6 +122,38 @@ def test_a_database_that_is_away_is_told_as_503(server: Running, monkeypatch: py
 
     monkeypatch.setattr(server.store, "info", away)
     assert told(server.http.get("/api/ready"), 503)["type"] == "urn:ostinato:StoreUnavailableError"
+
+
+def test_readiness_does_not_wait_for_a_database_that_does_not_answer(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(server.store, "info", lambda: answers.wait(60))
+    monkeypatch.setattr(about, "_SOON", 0.1)
+    for _ in range(30):  # more than there are threads: one look is enough for all who ask
+        assert "has not answered for" in told(server.http.get("/api/ready"), 503)["detail"]
+    assert server.http.get("/api/runs").status_code == 200
+    answers.set()
+
+
+def test_a_blob_for_which_there_is_no_room_is_refused_with_507(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(data: memoryview) -> str:
+        piece = data[:10]  # as one that writes piece by piece holds when it fails
+        raise ResultError(f"The disk is full after {len(piece)} bytes.")
+
+    data = bytes(12 << 20)
+    path = f"/api/blobs/{hasher(data).hexdigest()}"
+    monkeypatch.setattr(server.serving.served.results, "put", put)
+    assert "The disk is full" in told(server.http.put(path, content=data), 507)["detail"]
+    monkeypatch.setattr(blobs, "_IN_MEMORY", 1 << 20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, hard))
+    try:
+        assert "Make room in its" in told(server.http.put(path, content=data), 507)["detail"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_nobody_foresaw_is_told_by_a_number_that_is_in_the_log(

@@ -67,6 +67,10 @@ def examine() -> Iterator[Answer]:
         return
     yield from _guarded("home", lambda: _home(settings))
     yield from _guarded("disk", lambda: _disk(settings))
+    server = check_server(settings)
+    yield server
+    if server.status == "error":  # whatever else could be asked would be asked of it
+        return
     yield from _guarded("results", lambda: _results(settings))
     try:
         with store_of(settings) as store:
@@ -74,7 +78,7 @@ def examine() -> Iterator[Answer]:
                 name = look.__name__.strip("_").removeprefix("check_")
                 yield from _guarded(name, lambda look=look: look(store, settings))  # type: ignore[misc]
     except OstinatoError as error:
-        yield Answer("server" if settings.api else "database", "error", str(error))
+        yield Answer("database", "error", str(error))
 
 
 def _guarded(name: str, look: Callable[[], Answer]) -> Iterator[Answer]:
@@ -181,4 +185,4 @@ def _clock(store: Store, settings: Settings) -> Answer:
     return Answer("clock", "warning", text, advice)
 
 
-_LOOKS: Final = (_database, _durability, _clock, check_server, check_workers, check_queue, check_projects)
+_LOOKS: Final = (_database, _durability, _clock, check_workers, check_queue, check_projects)

@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
-from ostinato.cli.answer import Answer
+from ostinato.cli.answer import Answer, Status
 from ostinato.cli.screen import duration
 from ostinato.clock import SECOND
 from ostinato.errors import OstinatoError
@@ -14,6 +14,7 @@ from ostinato.io.blobs import safe_url
 from ostinato.link import Link
 from ostinato.runtime.process import is_gone
 from ostinato.runtime.session import version
+from ostinato.settings import urls_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +29,30 @@ _LONG: Final = 10 * SECOND
 _NAMED: Final = 5
 
 
-def check_server(store: Store, settings: Settings) -> Answer:
-    """Look whether the server that is named can do its work, and which version it is."""
-    del store
-    if not settings.api:
+def check_server(settings: Settings) -> Answer:
+    """Look whether the servers that are named can do their work, and which version they are."""
+    urls = urls_of(settings.api)
+    if not urls:
         return Answer("server", "ok", "none is named by OSTINATO_API: this machine uses the database itself")
-    link = Link(settings.api, token=settings.token, patience=_PATIENCE)
+    answers = [_check_server(url, settings.token) for url in urls]
+    worst = next((answer for status in ("error", "warning") for answer in answers if answer.status == status), None)
+    found = "\n".join(answer.found for answer in answers)
+    if worst is None:
+        return Answer("server", "ok", found)
+    status: Status = "error" if all(answer.status == "error" for answer in answers) else "warning"
+    return Answer("server", status, found, worst.advice)
+
+
+def _check_server(url: str, token: str) -> Answer:
+    link = Link(url, token=token, patience=0)
     try:
-        link.call("GET", "/api/ready")
-        found = json.loads(link.call("GET", "/api/info").body)
+        link.call("GET", "/api/ready", timeout=_PATIENCE)
+        found = json.loads(link.call("GET", "/api/info", timeout=_PATIENCE).body)
     except OstinatoError as error:
         return Answer("server", "error", str(error), "Look whether it runs (ostinato server), and at OSTINATO_TOKEN.")
     finally:
         link.close()
-    text = f"{safe_url(link.url)}, version {found['version']}, you are {found['you']} ({found['role']})"
+    text = f"{safe_url(url)}, version {found['version']}, you are {found['you']} ({found['role']})"
     if found["version"] != version():
         return Answer("server", "warning", text, f"This is version {version()}; have both the same before long.")
     return Answer("server", "ok", text)

@@ -10,6 +10,6 @@ start.py ──► session.py   this process as a worker: store, lease, executor
            attempt.py  journal.py      user code runs here, and only here · group commit
 ```
 
-A run that only waits is seen by `standstill.py`; `sending.py` and `line.py` reach other runs, `lookout.py` hears of their
-ends; `claimed.py` is what a worker's process calls.
+A run that only waits is seen by `standstill.py`; `sending.py` and `line.py` reach other runs, `lookout.py` hears of
+their ends; `claimed.py` is what a worker's process calls.
 """

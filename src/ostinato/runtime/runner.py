@@ -11,13 +11,14 @@ from ostinato.authoring.spec import spec_of
 from ostinato.authoring.task import TaskOptions
 from ostinato.clock import SECOND
 from ostinato.context import Frame, find_frame
+from ostinato.errors import UsageError
 from ostinato.executors.stopping import Stoppable, shield, waking
 from ostinato.future import Future, MapResults, Settled, find_loop, wake_on
 from ostinato.handle import RunHandle
 from ostinato.outcomes import Cancelled, LeaseLost, Withdrawn
 from ostinato.records import LogLine
 from ostinato.runtime.announcing import announce
-from ostinato.runtime.arguments import LeftOut, pending
+from ostinato.runtime.arguments import LeftOut, pending, resolved
 from ostinato.runtime.begin import Asked, begin
 from ostinato.runtime.countdown import Countdown
 from ostinato.runtime.drive import Saver, drive_async, drive_here
@@ -124,10 +125,30 @@ class Runner:
     def call_flow(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a flow as a child run, inline; a coroutine of its value if the flow is async."""
         self.refuse_when_stopping()
-        values = tuple(flow.validate(args, kwargs).values())
-        options = TaskOptions(name=flow.name, limits=flow.options.limits)
-        asked = Asked(flow.name, flow.spec, options, kind="flow", flow=flow)
-        return self._call_async(asked, values, {}) if flow.spec.is_async else self._call_here(asked, values, ())
+        asked = Asked(
+            flow.name, flow.spec, TaskOptions(name=flow.name, limits=flow.options.limits), kind="flow", flow=flow
+        )
+        if flow.spec.is_async:
+            return self._call_flow_async(asked, flow, args, kwargs)
+        return self._call_here(asked, tuple(flow.validate(*self._ended(args, kwargs)).values()), ())
+
+    async def _call_flow_async(
+        self, asked: Asked, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        for future in pending((*args, *kwargs.values())):
+            if not future.done():
+                await wake_on(future.on_done)
+        values = tuple(flow.validate(resolved(args), resolved(kwargs)).values())
+        return await self._call_async(asked, values, {})
+
+    def _ended(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return a flow's arguments with the values of the futures among them, which it waits for."""
+        for future in pending((*args, *kwargs.values())):
+            if not future.done() and find_loop() is not None:
+                message = f"{future} has not ended, and waiting for it here would stop its loop: await it first."
+                raise UsageError(message)
+            self._await_here(future)
+        return resolved(args), resolved(kwargs)
 
     def value(self, name: str, make: Callable[[], Any]) -> Any:
         """Return the journaled value of this call of `name`, making and journaling it the first time."""
@@ -137,7 +158,7 @@ class Runner:
     def start_run(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunHandle[Any]:
         """Ask for a run of a flow: the same one whenever this body is run again."""
         self.refuse_when_stopping()
-        given = flow.validate_given(args, kwargs)
+        given = flow.validate_given(*self._ended(args, kwargs))
         values = tuple(given.get(name, LeftOut()) for name in flow.spec.names)
         asked = Asked(flow.name, flow.spec, TaskOptions(name=flow.name), kind="start", flow=flow)
         return RunHandle(self._call_here(asked, values, ()), flow.name, self.line)

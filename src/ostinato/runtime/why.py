@@ -77,7 +77,7 @@ def explain_task_run(store: Store, run: Run, row: TaskRun) -> Why:
         because.append(f"Its result was taken from the cache: {_made_by(found)}.")
         facts["from_run"] = found.get("from_run")
     elif failure is not None:
-        because.append(f"{failure.line}{_where(failure.places)}.")
+        because.append(f"{failure.line.rstrip('.')}{_where(failure.places)}.")
         facts["error"] = failure.line
         advice.append(f"Run it again by itself, with the same inputs: ostinato debug {run.id} {name_of(row)}")
     elif row.reason == "lost":
@@ -206,9 +206,9 @@ def _failed(said: _Said) -> None:
     failure, rows = parse_failure(run.error), said.store.list_task_runs(run.id, states=_BAD, limit=_NAMED + 1)
     told = [(row, found) for row in rows[:_NAMED] if (found := parse_failure(row.error)) and not row.orphaned]
     if failure is not None and failure.line not in {found.line for _, found in told}:
-        said.add(f"{'Its body raised ' if told else ''}{failure.line}{_where(failure.places)}.")
+        said.add(f"{'Its body raised ' if told else ''}{failure.line.rstrip('.')}{_where(failure.places)}.")
     for row, found in told:
-        said.add(f"{_label(row)} failed: {found.line}{_where(found.places)}.")
+        said.add(f"{_label(row)} failed: {found.line.rstrip('.')}{_where(found.places)}.")
     if not said.because:
         said.add(_REASONS.get(run.reason or "", "It failed."))
     if len(rows) > _NAMED:

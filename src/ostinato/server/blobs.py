@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ostinato.access import Role
-from ostinato.errors import AccessError, OstinatoError, UsageError
+from ostinato.errors import AccessError, OstinatoError, ResultError, UsageError
 from ostinato.io.results import hasher
 from ostinato.server.problems import TooLargeError, problem_of
 
@@ -96,7 +96,11 @@ async def _put(served: Served, digest: str, request: Request) -> Response:
 
 
 def _take(file: Any, hashed: Any, piece: bytes) -> None:
-    file.write(piece)
+    try:
+        file.write(piece)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise ResultError(f"The server cannot take it in: {error.strerror}. Make room in its {place}.") from error
     hashed.update(piece)
 
 
@@ -106,5 +110,5 @@ def _keep(served: Served, file: Any, size: int) -> None:
         served.results.put(file.read())
         return
     file.flush()
-    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
-        served.results.put(view)
+    # not closed by hand: the traceback of what goes wrong holds pieces of it
+    served.results.put(memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)))

@@ -1,9 +1,9 @@
 """Short writes to the store: those that come together are committed together, on the loop while that is quick.
 
-A commit to a SQLite file takes a quarter of a millisecond, nearly all of it the disk's. To have a thread make it costs as
-much again: two hand-overs, and a fight for the interpreter. So writes are made right here as long as the last ones were
-quick; meanwhile others arrive, and the next commit is for all of them. When the disk is slow or another process writes,
-a thread makes them and the loop goes on.
+A commit to a SQLite file takes a quarter of a millisecond, nearly all of it the disk's. To have a thread make it costs
+as much again: two hand-overs, and a fight for the interpreter. So writes are made right here as long as the last ones
+were quick; meanwhile others arrive, and the next commit is for all of them. When the disk is slow or another process
+writes, a thread makes them and the loop goes on.
 
 ```
 call ─► waiting ─► the loop's next turn, or the thread ─► one transaction, each write for itself ─► the callers

@@ -1,12 +1,13 @@
 """What the server is, whether it can do its work, its figures, and the page that people see."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ostinato.errors import SchemaError
+from ostinato.errors import SchemaError, StoreUnavailableError
 from ostinato.link import PROTOCOL
 from ostinato.runtime.session import version
 from ostinato.server import shapes
@@ -18,6 +19,8 @@ _FILES = {
     "page.js": ("page.js", "text/javascript"),
     "page.css": ("page.css", "text/css"),
 }
+_SOON = 3.0
+"""Seconds in which a server that can do its work hears from its database."""
 _PAGE = Path(__file__).parent.parent / "page"
 _ONLY_OURS = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -54,9 +57,19 @@ async def get_health() -> Response:
     response_model=shapes.Health,
     responses={503: refusals(503)[503]},
 )
-async def get_readiness(served: Here) -> Response:
-    """Say whether the server can do its work: the database answers and has the right schema."""
-    info = await served.call(served.store.info)
+async def get_readiness(request: Request, served: Here) -> Response:
+    """Say whether the server can do its work: the database answers, and soon, and has the right schema."""
+    state = request.app.state
+    if not hasattr(state, "looking") or state.looking.done():  # one look at a time: it may wait for the database
+        state.looking = asyncio.ensure_future(served.call(served.store.info))
+        state.looking.add_done_callback(lambda looked: looked.cancelled() or looked.exception())
+    try:
+        info = await asyncio.wait_for(asyncio.shield(state.looking), _SOON)
+    except TimeoutError:
+        raise StoreUnavailableError(
+            f"The database has not answered for {_SOON:.0f} s. Look whether it runs, and whether OSTINATO_DATABASE of "
+            "the server names it rightly."
+        ) from None
     if info.revision != info.head:
         raise SchemaError(
             f"The database's schema is {info.revision}, this version's {info.head}: run `ostinato db upgrade`."
