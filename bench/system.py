@@ -187,14 +187,14 @@ class System:
             found.setdefault(int(number), float(at))
         return found
 
-    def until(self, condition: Any, what: str, seconds: float = _PATIENCE) -> Any:
-        """Wait until a condition holds, looking often."""
+    def until(self, condition: Any, what: str, seconds: float = _PATIENCE, pause: float = 0.002) -> Any:
+        """Wait until a condition holds, looking often: every `pause` seconds."""
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             if time.monotonic() > deadline:
                 logs = "\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log"))
                 raise RuntimeError(f"Waited {seconds:.0f} s in vain for {what}.\n{logs}")
-            time.sleep(0.002)
+            time.sleep(pause)
         return found
 
 
