@@ -187,6 +187,16 @@ def _left(store: object) -> list[str]:
 
 def _slots_are_free(system: System, store: object) -> None:
     """As many runs as there are slots can be under way at once: none was lost on the way."""
+
+    def ready() -> bool:
+        now = store.now()  # type: ignore[attr-defined]
+        return sum(worker.slots for worker in store.list_workers() if worker.expires_at > now) == 8  # type: ignore[attr-defined]
+
+    def absent() -> str:
+        workers = [f"{each.id} {each.pid} {each.slots}" for each in store.list_workers()]  # type: ignore[attr-defined]
+        return f"both workers to be back; there are {workers}\n{system.logs()}"
+
+    until(ready, absent, 30)
     ids = [system.start("chain", f"after-{n}", length=40) for n in range(8)]
     most = 0
 

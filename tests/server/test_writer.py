@@ -94,6 +94,18 @@ def test_verb_that_fails_half_way_leaves_nothing_of_itself(store: Counting, thre
     assert len(store.list_runs(RunFilter())) == 2
 
 
+def test_write_sees_what_it_has_written_before_that_is_committed(store: Counting, threads: Threads) -> None:
+    def create_and_look(name: str) -> str:
+        store.create(new_run(store, id=name))
+        return store.get_run(name).id
+
+    async def main() -> list[str]:
+        writer = Writer(store, threads)
+        return await asyncio.gather(*(writer.call(lambda n=n: create_and_look(n)) for n in ("a", "b")))
+
+    assert asyncio.run(main()) == ["a", "b"]
+
+
 def test_commit_that_fails_is_told_to_all_who_shared_it(store: Counting, threads: Threads) -> None:
     async def main() -> list[object]:
         writer = Writer(store, threads)

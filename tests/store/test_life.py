@@ -232,3 +232,13 @@ def test_attempt_of_two_epochs_are_both_kept(store: Store) -> None:
     run = store.reopen(run.id, "w1")
     store.commit(run.id, run.epoch, Commit(attempts=[an_attempt(run)]))
     assert [a.epoch for a in store.list_attempts(run.id)] == [1, 2]
+
+
+def test_child_run_is_refused_to_a_process_that_has_lost_the_parent(store: Store) -> None:
+    parent = a_run(store, "w1")
+    child = new_run(store, parent_run_id=parent.id, parent_seq=0, worker_id="w1", state=State.RUNNING)
+    store.sweep(["w1"])
+    with pytest.raises(StaleEpochError, match="not held by worker w1"):
+        store.create(child)
+    with pytest.raises(UnknownRunError):
+        store.get_run(child.id)

@@ -91,8 +91,9 @@ def test_prune_keeps_what_a_kept_run_reaches(store: Store, clock: ManualClock) -
 
 
 def test_prune_of_a_parent_does_not_wait_for_a_child_that_is_kept(store: Store, clock: ManualClock) -> None:
-    parent = ended(store)
+    parent = a_run(store)
     child = a_run(store, parent_run_id=parent.id)
+    end(store, parent)
     clock.move(1)
     store.prune(clock.now())
     assert ids(store) == {child.id}

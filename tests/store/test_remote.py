@@ -550,3 +550,13 @@ def test_request_beyond_what_a_server_takes_is_not_sent(store: RemoteStore, monk
     monkeypatch.setattr(wire, "MOST", 1000)
     with pytest.raises(StoreError, match="OSTINATO_INLINE_LIMIT"):
         store.find_runs("x" * 2000)
+
+
+def test_token_of_a_run_may_wait_for_a_child_run_that_is_not_there_yet(
+    server: ServerThread, store: RemoteStore
+) -> None:
+    run, other = a_run(store), a_run(store)
+    store.token = token_of(server, run)
+    assert store.await_runs(["a" * 16]) == []
+    with pytest.raises(AccessError):
+        store.await_runs([other.id])

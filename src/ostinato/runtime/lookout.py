@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from ostinato.errors import StoreError
+from ostinato.errors import OstinatoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class Lookout:
                 ids = list(self._waiting)
             try:
                 ended = [brief.id for brief in self._store.await_runs(ids, wait=_ASK)]
-            except StoreError as error:
+            except OstinatoError as error:  # whatever it is, those who wait must hear of the ends in the end
                 _log.debug("runs cannot be waited for at the moment: %s", error)
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, _AGAIN)

@@ -29,7 +29,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ostinato.clock import SystemClock
-from ostinato.errors import AccessError, OstinatoError, ProtocolError, StaleEpochError, StoreError
+from ostinato.errors import (
+    AccessError,
+    OstinatoError,
+    ProtocolError,
+    StaleEpochError,
+    StoreError,
+    StoreUnavailableError,
+)
 from ostinato.ids import new_id
 from ostinato.io.results import ResultStore
 from ostinato.launchers.job import Job
@@ -61,6 +68,9 @@ _LATER = 1.0
 """Seconds to the next try where the store cannot be reached."""
 _LAST = 10.0
 """Seconds for runs to be given back when the worker ends."""
+_ARRIVE_EVERY = 1.0
+_TELL_EVERY = 30.0
+
 _DRAINED = ProcessEnd(reason="drained", message="the worker was shut down")
 _LOST = ProcessEnd(reason="killed", message="the worker had lost its lease")
 _STOP, _FAILED = "stop", "failed"
@@ -132,7 +142,7 @@ class Worker:
         """
         restore = self._handle_signals()
         try:
-            self._register()
+            self._arrive()
             self._launcher = SubprocessLauncher(self._terms(), self._done)
             for place in self._places:
                 self._launcher.prepare(place)
@@ -170,6 +180,23 @@ class Worker:
         )
 
     # --- the lease
+
+    def _arrive(self) -> None:
+        """Register; wait for a server that is not there yet, as long as it takes or until a signal."""
+        told_at = 0.0
+        while True:
+            try:
+                return self._register()
+            except StoreUnavailableError as error:
+                if time.monotonic() - told_at > _TELL_EVERY:
+                    told_at = time.monotonic()
+                    _log.warning("Waiting for the server: %s", error)
+            try:
+                self._told.get(timeout=_ARRIVE_EVERY)
+            except Empty:
+                continue
+            self._told.put(_STOP)  # for whoever waits for it after this
+            return None
 
     def _register(self) -> None:
         now, pid = self._clock.now(), os.getpid()

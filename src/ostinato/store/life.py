@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ostinato.errors import RunStateError, UnknownRunError
+from ostinato.errors import RunStateError, StaleEpochError, UnknownRunError
 from ostinato.records import Event, Run, Wait, Worker
 from ostinato.states import State
 from ostinato.store import recovery, statements, tickets, waits
@@ -57,6 +57,8 @@ def create(tx: Session, run: Run, now: int) -> Run:
     run = cleaned(run)
     if run.branch_of is not None:
         _lock_branch(tx, run.branch_of)
+    if run.parent_run_id is not None and run.worker_id is not None:
+        _lock_parent(tx, run)
     if run.worker_id is not None and run.state is State.RUNNING and run.epoch < 1:
         run = msgspec.structs.replace(run, epoch=1)
     row = to_row(Run)(run)
@@ -88,6 +90,15 @@ def _asked(run: Run, now: int) -> list[Event]:
         return []
     data = as_json({"actor": run.created_by, "what": run.id, "deployment": run.deployment})
     return [Event(at=now, kind="audit.run_started", run_id=run.id, data=data)]
+
+
+def _lock_parent(tx: Session, run: Run) -> None:
+    """Refuse a child of a run that its process has lost: nobody would carry it out, and its worker's lease goes on."""
+    found = tx.rows(statements.LOCK_PARENT, id=run.parent_run_id)
+    if found and found[0][0] != run.worker_id:
+        raise StaleEpochError(
+            f"Run {run.parent_run_id} is not held by worker {run.worker_id} any more, so it has no child run {run.id}."
+        )
 
 
 def _lock_branch(tx: Session, branch: str | None) -> None:

@@ -254,6 +254,9 @@ class SqliteStore(SqlStore):
             return work(_SqliteSession(db, self._clock))
 
     def _read(self, work: Callable[[Session], T]) -> T:
+        if self._together == threading.get_ident():  # it must see what this thread has written and not committed yet
+            with self._part_of_one() as db:
+                return work(_SqliteSession(db, self._clock))
         with self._reading:
             if self._closed:
                 raise StoreUnavailableError(f"The store {self.path} has been closed.")

@@ -147,6 +147,7 @@ INSERT_RUN: Final = (
 GET_RUN: Final = f"SELECT {RUN} FROM run WHERE id = :id"
 LOCK_RUN: Final = f"SELECT {RUN} FROM run WHERE id = :id FOR UPDATE"
 RUN_BY_KEY: Final = f"SELECT {RUN} FROM run WHERE flow = :flow AND key = :key"
+LOCK_PARENT: Final = "SELECT worker_id FROM run WHERE id = :id FOR KEY SHARE"
 LOCK_BRANCH: Final = "SELECT branch_of FROM run WHERE id = :id FOR KEY SHARE"
 REOPEN: Final = """
     UPDATE run SET state = :state, reason = NULL, epoch = epoch + 1, attempt = attempt + :attempt,

@@ -94,6 +94,10 @@ class Store(Fleet, Catalog, Accounts, Protocol):
         Returns:
             The run as stored; where a run of the same flow already has its `key`, that one instead,
             unchanged.
+
+        Raises:
+            StaleEpochError: If it comes leased to a worker that does not hold its parent: a request of a process
+                that is gone, which comes late.
         """
         ...
 
