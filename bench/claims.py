@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ostinato.store.store import Store
 
-TITLE = "(j) Claims from a long queue"
+TITLE = "(k) Claims from a long queue"
 _CLAIMERS, _SLOTS = 8, 50
 _COLUMNS = (
     "id, flow, state, epoch, attempt, recoveries, lineage, branch_cut, tags, version, created_at, deployment, pool, "

@@ -19,7 +19,7 @@ from bench.system import Program, System, free_port
 if TYPE_CHECKING:
     from bench.ground import Database, Ground
 
-TITLE = "(i) Idle, start and recovery"
+TITLE = "(j) Idle, start and recovery"
 _OURS = "BEGIN|COMMIT|ROLLBACK|SET|ALTER SYSTEM|SELECT pg_reload"
 _STATEMENT = re.compile(rf"LOG:  (?:statement|execute [^:]*): (?!{_OURS})")
 _FLIGHTS = Path(__file__).resolve().parent.parent / "examples" / "flights"

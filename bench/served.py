@@ -17,7 +17,7 @@ from bench.system import System
 if TYPE_CHECKING:
     from bench.ground import Database, Ground
 
-TITLE = "(h) Through the server"
+TITLE = "(i) Through the server"
 
 
 def measure(ground: Ground) -> list[Figure]:
