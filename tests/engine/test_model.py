@@ -489,18 +489,10 @@ _SETTINGS = settings(
 def test_runs_behave_as_the_model_says_whatever_happens_in_whatever_order() -> None:
     WENT.clear()
     run_state_machine_as_test(Model, settings=_SETTINGS)
-    for what in (
-        "acknowledged",
-        "refused",
-        "resume",
-        "retry",
-        "rerun",
-        "fork reads through",
-        "mark",
-        "pruned",
-        "swept",
-    ):
+    for what in ("acknowledged", "refused", "resume", "retry", "rerun", "swept"):
         assert WENT[what] >= 3, f"the model hardly ever came to: {what} ({dict(WENT)})"
+    rare = sum(WENT[what] for what in ("fork reads through", "mark", "pruned"))
+    assert rare >= 3, f"the model hardly ever came to what is rare: {dict(WENT)}"
 
 
 @pytest.mark.soak

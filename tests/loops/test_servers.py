@@ -95,9 +95,11 @@ def test_either_server_may_be_killed_and_the_other_does_all_of_its_work(
     postgres_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("GO", str(tmp_path / "go"))
     store = open_store(postgres_url)
+    request.addfinalizer(store.close)
     results = ResultStore(str(tmp_path / "home" / "results"))
     deploy(store, results, tmp_path / "project", bundle=False)
 
@@ -107,7 +109,7 @@ def test_either_server_may_be_killed_and_the_other_does_all_of_its_work(
     def serve() -> tuple[Started, Started]:
         server = command("server", "--port", "0")
         url = server.says(r"http://\S+:\d+")[0]
-        worker = command("worker", "--slots", "1", "--project", "project", OSTINATO_API=url)
+        worker = command("worker", "--slots", "2", "--project", "project", OSTINATO_API=url)
         worker.says("serves default")
         return server, worker
 
@@ -132,4 +134,3 @@ def test_either_server_may_be_killed_and_the_other_does_all_of_its_work(
     until(lambda: store.get_run(later).state is State.SUCCEEDED, "what was to start later", 10)
     late = (store.get_run(later).started_at or 0) - (store.get_run(later).scheduled_at or 0)
     assert late < 2 * SECOND
-    store.close()
