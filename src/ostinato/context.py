@@ -16,7 +16,7 @@ import msgspec
 from ostinato.clock import to_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -186,14 +186,6 @@ class Runtime(Protocol):
 
     def log(self, level: int, logger: str, message: str) -> None:
         """Keep a line that the body of the current frame wrote."""
-        ...
-
-
-class Launcher(Protocol):
-    """How a run gets its process or container."""
-
-    def launch(self, run_id: str, command: Iterable[str], environment: Mapping[str, str]) -> None:
-        """Start a process for a run."""
         ...
 
 

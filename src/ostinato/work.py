@@ -153,6 +153,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     now: int
     dead: list[str] = []
     """Workers whose lease has ended, or that hold runs without being registered."""
+    next_expiry_at: int | None = None
+    """When the first lease ends unless it is renewed before."""
     next_due_at: int | None = None
     """When the first wait is over by itself."""
     tickets: int = 0

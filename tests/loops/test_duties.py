@@ -18,6 +18,7 @@ from ostinato.loops.overseer import Overseer
 from ostinato.loops.pruner import Pruner
 from ostinato.loops.rescuer import Rescuer, adopt
 from ostinato.loops.start import start_loops
+from ostinato.loops.surveyor import Surveyor
 from ostinato.loops.waker import Waker
 from ostinato.records import Commit, Suspension, Wait
 from ostinato.runtime.process import process_started, this_host
@@ -130,6 +131,23 @@ def test_the_waker_asks_the_store_nothing_while_nothing_is_due(house):
         waker.heard(Survey(now=0))
         assert await waker.wake() > 50
         assert asked == []
+
+    play(body)
+
+
+# --- the surveyor
+
+
+def test_survey_comes_just_after_a_lease_ends_that_nobody_renews(house, store, clock):
+    async def body():
+        surveyor = Surveyor(house)
+        assert await surveyor.survey() is None
+        worker(store)
+        assert await surveyor.survey() is None, "eight seconds are left: the usual rhythm does"
+        clock.move(7)
+        soon = await surveyor.survey()
+        assert soon is not None
+        assert 1 < soon < 1.1
 
     play(body)
 

@@ -312,8 +312,11 @@ def test_survey_tells_what_there_is_to_do(store: Store, clock: ManualClock) -> N
     queued(store)
     store.create(new_run(store, pool="default", state=State.SCHEDULED, scheduled_at=clock.now() + 5))
     a_run(store, "w9")
-    clock.move(9)
+    clock.move(1)
+    assert store.survey().next_expiry_at == clock.now() + 7_000_000
+    clock.move(8)
     found = store.survey()
+    assert found.next_expiry_at is None
     assert (found.dead, found.tickets) == (["w9"], 1)
     assert found.next_due_at == clock.now() - 9_000_000 + 5
 

@@ -12,7 +12,7 @@ from ostinato.runtime.finding import store_of
 from ostinato.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ostinato.authoring.flow import Flow
     from ostinato.store.store import Store
@@ -46,12 +46,26 @@ def read_parameters(flow: Flow[Any, Any], given: Sequence[str] | None, file: str
     Raises:
         UsageError: If one is not ``key=value``, or the file holds no JSON object.
     """
+    return read_given(given, file, lambda name, text: _value(flow, name, text))
+
+
+def read_given(given: Sequence[str] | None, file: str | None, value: Callable[[str, str], Any]) -> dict[str, Any]:
+    """Read parameters as they are typed.
+
+    Args:
+        given: What was given by `-p`; it goes before what is in the file.
+        file: A JSON file with an object of parameters.
+        value: Makes of a parameter's name and text its value.
+
+    Raises:
+        UsageError: If one is not ``key=value``, or the file holds no JSON object.
+    """
     values: dict[str, Any] = dict(read_file(file)) if file is not None else {}
     for item in given or ():
         name, equals, text = item.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"-p {item!r} is not key=value. For example: -p city=Oslo -p 'days=[1, 2]'.")
-        values[name.strip()] = _value(flow, name.strip(), text)
+        values[name.strip()] = value(name.strip(), text)
     return values
 
 

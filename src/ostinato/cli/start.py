@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ostinato.cli.options import AsJson, ParamFile, Params, read_file, store
+from ostinato.cli.options import AsJson, ParamFile, Params, read_given, store
 from ostinato.cli.screen import show_json, when
 from ostinato.cli.spans import instant_of
 from ostinato.cli.watch import follow
-from ostinato.errors import ParameterError, UsageError
+from ostinato.errors import ParameterError
 from ostinato.io.results import ResultStore
 from ostinato.runtime.overview import summary
 from ostinato.runtime.starting import Started, StartOrder, check_parameters
@@ -19,8 +19,6 @@ from ostinato.runtime.starting import start as put_in_queue
 from ostinato.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ostinato.store.store import Store
     from ostinato.work import Deployed
 
@@ -56,9 +54,10 @@ def start(
     """Ask for a run of a deployment: a worker of its pool carries it out."""
     settings = load_settings()
     with store() as opened:
+        deployed = opened.get_deployed(deployment)
         order = StartOrder(
             deployment=deployment,
-            parameters=read_given(opened.get_deployed(deployment), param, param_file),
+            parameters=read_given(param, param_file, lambda name, text: _value(deployed, name, text)),
             key=key,
             tags=list(tag or ()),
             start_at=None if at is None else instant_of(at, "--at", opened.now()),
@@ -94,24 +93,8 @@ def _tell(opened: Store, started: Started, *, as_json: bool) -> None:
     print(f"Watch it: ostinato runs watch {run.id}")
 
 
-def read_given(deployed: Deployed, given: Sequence[str] | None, file: str | None) -> dict[str, Any]:
-    """Read parameters as they are typed; what is given by `-p` goes before what is in the file.
-
-    A value is JSON if it parses and the deployment's schema takes it, else the text as it stands.
-
-    Raises:
-        UsageError: If one is not ``key=value``, or the file holds no JSON object.
-    """
-    values: dict[str, Any] = dict(read_file(file)) if file is not None else {}
-    for item in given or ():
-        name, equals, text = item.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"-p {item!r} is not key=value. For example: -p city=Oslo -p 'days=[1, 2]'.")
-        values[name.strip()] = _value(deployed, name.strip(), text)
-    return values
-
-
 def _value(deployed: Deployed, name: str, text: str) -> Any:
+    """Make a value of a text: JSON if it parses and the deployment's schema takes it, else the text as it stands."""
     try:
         parsed = jsons.loads(text)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ostinato.clock import SECOND
 from ostinato.loops.loop import Loop
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 EVERY: Final = 2.5
 _LEAST: Final = 0.25
+_JUST_AFTER: Final = 0.02
 
 
 class Surveyor:
@@ -25,13 +27,17 @@ class Surveyor:
 
     def __init__(self, host: Host, *, every: float = EVERY) -> None:
         self.listeners: Sequence[Callable[[Survey], None]] = ()
-        self._host = host
+        self._host, self._every = host, every
         self.loop = Loop("surveyor", self.survey, every=every, least=min(_LEAST, every))
 
-    async def survey(self) -> None:
-        """Look once."""
+    async def survey(self) -> float | None:
+        """Look once; again in its own rhythm, or when a lease ends that is not renewed before."""
         found = await self._host.call(self._host.store.survey)
         if found.tickets:
             self._host.dispatcher.look()
         for listener in self.listeners:
             listener(found)
+        if found.next_expiry_at is None:
+            return None
+        left = (found.next_expiry_at - found.now) / SECOND + _JUST_AFTER
+        return left if left < self._every else None

@@ -16,7 +16,30 @@ from ostinato.runtime.capture import Bare, captured, end_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from ostinato.context import Runtime
+    from ostinato.records import Run, TaskRun
     from ostinato.runtime.capture import Sink
+
+
+def task_frame(
+    run: Run, row: TaskRun, *, runtime: Runtime | None, tags: tuple[str, ...], state: MutableMapping[str, Any]
+) -> Frame:
+    """Describe one attempt of a task to the code that runs in it."""
+    return Frame(
+        runtime=runtime,
+        run_id=run.id,
+        flow=run.flow,
+        task=row.task,
+        task_run_id=row.id,
+        seq=row.seq,
+        attempt=row.attempt,
+        map_index=row.map_index,
+        partition=row.partition,
+        scheduled_at=run.scheduled_at,
+        clears=row.clears,
+        tags=tags,
+        state=state,
+    )
 
 
 def attempt_here(

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ostinato.authoring.load import load_task
 from ostinato.clock import SystemClock
-from ostinato.context import Ended, Frame
 from ostinato.engine.clearing import parse_ranges
 from ostinato.errors import OstinatoError, ResultError, UsageError
 from ostinato.io.exceptions import decode_error
 from ostinato.io.results import ResultStore
 from ostinato.outcomes import parse_failure
 from ostinato.runtime.arguments import FromMap, FromTaskRun
-from ostinato.runtime.attempt import attempt_async, attempt_here
+from ostinato.runtime.attempt import attempt_async, attempt_here, task_frame
 from ostinato.runtime.finding import choose_one, find_run, rows_of, store_of
 from ostinato.runtime.operations import load_for
 from ostinato.settings import load_settings
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ostinato.authoring.task import Task
+    from ostinato.context import Ended
     from ostinato.outcomes import Failure
     from ostinato.records import Run, TaskRun
     from ostinato.settings import Settings
@@ -106,21 +106,8 @@ def debug(recorded: Recorded, *, pdb: bool = False, step: bool = False) -> Ended
 def _work(recorded: Recorded) -> Callable[[], Ended]:
     spec, row = recorded.task.spec, recorded.row
     values = tuple(recorded.inputs[name] for name in spec.names)
-    frame = Frame(
-        runtime=None,
-        run_id=recorded.run.id,
-        flow=recorded.run.flow,
-        task=row.task,
-        task_run_id=row.id,
-        seq=row.seq,
-        attempt=row.attempt,
-        map_index=row.map_index,
-        partition=row.partition,
-        scheduled_at=recorded.run.scheduled_at,
-        clears=row.clears,
-        tags=recorded.task.options.tags,
-        state=dict(recorded.state),
-    )
+    tags, state = recorded.task.options.tags, dict(recorded.state)
+    frame = task_frame(recorded.run, row, runtime=None, tags=tags, state=state)
     clock = SystemClock()
 
     def origin(_: int) -> str:

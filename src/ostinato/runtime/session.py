@@ -55,6 +55,21 @@ def version() -> str:
         return "0+source"
 
 
+def this_process(worker_id: str, kind: str, now: int) -> Worker:
+    """Describe this process as a worker; its lease is the store's to set."""
+    pid = os.getpid()
+    return Worker(
+        id=worker_id,
+        kind=kind,
+        host=this_host(),
+        pid=pid,
+        pid_started=process_started(pid),
+        version=version(),
+        started_at=now,
+        expires_at=now,
+    )
+
+
 class Session:
     """What the runs of this process share. Leaving it gives everything back.
 
@@ -108,20 +123,7 @@ class Session:
         return self
 
     def _register(self) -> None:
-        now = self.clock.now()
-        pid = os.getpid()
-        self.store.register(
-            Worker(
-                id=self.worker_id,
-                kind=self._kind,
-                host=this_host(),
-                pid=pid,
-                pid_started=process_started(pid),
-                version=version(),
-                started_at=now,
-                expires_at=now,
-            )
-        )
+        self.store.register(this_process(self.worker_id, self._kind, self.clock.now()))
 
     def __exit__(self, *_: object) -> None:
         """Stop what runs, give the lease back, close the store."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ostinato.context import Frame
 from ostinato.records import LogLine
-from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here
+from ostinato.runtime.attempt import RemoteAttempt, attempt_async, attempt_here, task_frame
 from ostinato.runtime.children import child_async, child_here, start_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ostinato.context import Ended, Handle, Note
+    from ostinato.context import Ended, Frame, Handle, Note
     from ostinato.records import TaskRun
     from ostinato.runtime.arguments import Arguments
     from ostinato.runtime.call import Call
@@ -63,21 +62,8 @@ def hand_over(runner: Runner, call: Call, done: Callable[[Ended], None], memory:
 
 
 def _frame(runner: Runner, call: Call) -> Frame:
-    row = call.row
-    return Frame(
-        runtime=runner,
-        run_id=runner.run.id,
-        flow=runner.flow.name,
-        task=row.task,
-        task_run_id=row.id,
-        seq=row.seq,
-        attempt=row.attempt,
-        map_index=row.map_index,
-        scheduled_at=runner.run.scheduled_at,
-        clears=row.clears,
-        tags=call.options.tags,
-        state=runner.recorder.state_of(call),
-    )
+    state = runner.recorder.state_of(call)
+    return task_frame(runner.run, call.row, runtime=runner, tags=call.options.tags, state=state)
 
 
 def _origin(runner: Runner, call: Call) -> Callable[[int], str] | None:

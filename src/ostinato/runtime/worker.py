@@ -43,14 +43,12 @@ from ostinato.launchers.job import Job
 from ostinato.launchers.line import Order
 from ostinato.launchers.run_process import Place
 from ostinato.launchers.subprocesses import SubprocessLauncher, Terms
-from ostinato.records import Worker as WorkerRecord
 from ostinato.resources import amounts_of
 from ostinato.runtime.bundles import Bundles
 from ostinato.runtime.capacity import Capacity, find_totals
 from ostinato.runtime.finding import store_for
-from ostinato.runtime.process import process_started, this_host
 from ostinato.runtime.returning import Returning
-from ostinato.runtime.session import version
+from ostinato.runtime.session import this_process
 from ostinato.settings import Settings
 from ostinato.work import DEFAULT_POOL, ProcessEnd
 
@@ -199,18 +197,11 @@ class Worker:
             return None
 
     def _register(self) -> None:
-        now, pid = self._clock.now(), os.getpid()
+        now = self._clock.now()
         worker_id = new_id(now)
         self.store.register(
-            WorkerRecord(
-                id=worker_id,
-                kind="worker",
-                host=this_host(),
-                pid=pid,
-                pid_started=process_started(pid),
-                version=version(),
-                started_at=now,
-                expires_at=now,
+            msgspec.structs.replace(
+                this_process(worker_id, "worker", now),
                 pools=self.plan.pools,
                 slots=self.capacity.slots,
                 resources=msgspec.json.encode(self.capacity.totals).decode(),

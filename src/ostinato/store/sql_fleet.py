@@ -78,7 +78,13 @@ class SqlFleet(Transactions):
         rows = self._read(lambda tx: tx.rows(statements.SURVEY, now=now, dead=[]))
         found = {kind: number for kind, _, number in rows if kind != "dead"}
         dead = sorted(name for kind, name, _ in rows if kind == "dead")
-        return Survey(now=now, dead=dead, next_due_at=found["due"], tickets=found["tickets"])
+        return Survey(
+            now=now,
+            dead=dead,
+            next_expiry_at=found["expiry"],
+            next_due_at=found["due"],
+            tickets=found["tickets"],
+        )
 
     def wake(self, *, limit: int = 500) -> int:
         """Queue the runs whose waits are over: timers and starts that are due, runs waited for that have ended."""

@@ -298,6 +298,7 @@ QUEUE_RUNS: Final = "UPDATE run SET state = 'queued', reason = NULL WHERE id = A
 
 SURVEY: Final = f"""
     SELECT 'dead', id, 0 FROM ({DEAD_WORKERS}) AS gone
+    UNION ALL SELECT 'expiry', '', min(expires_at) FROM worker WHERE expires_at > :now
     UNION ALL SELECT 'due', '', min(due_at) FROM wait WHERE due_at IS NOT NULL
     UNION ALL SELECT 'tickets', '', count(*) FROM (SELECT 1 FROM ticket WHERE NOT paused LIMIT 1000) AS ready"""
 """In one statement, since a server that has nothing to do still asks this all the time."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from ostinato.access import Role, Token, User
-from ostinato.link import PROTOCOL as PROTOCOL  # noqa: PLC0414  # for the server's side too
 from ostinato.records import (
     Attempt,
     Beat,
