@@ -17,12 +17,14 @@ import psutil
 import pytest
 from tests.process import environment, until
 from tests.serving import running
+from tests.store.builders import claim, queued
 
 from ostinato.errors import UsageError
 from ostinato.records import Worker
 from ostinato.server.serving import Serving
+from ostinato.states import State
 from ostinato.store import wire
-from ostinato.work import Offer
+from ostinato.work import Offer, ProcessEnd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +119,16 @@ def test_a_server_that_could_not_open_its_store_lets_the_port_go(settings: Setti
     with pytest.raises(Exception, match="(?i)scheme|database"):
         Serving(msgspec.structs.replace(settings, database="nonsense://x"), port=port)
     socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_server_begins_a_lost_run_again_as_often_as_the_setting_says(settings: Settings) -> None:
+    with running(msgspec.structs.replace(settings, max_recoveries=1)) as server:
+        store = server.store
+        run = queued(store)
+        for state in (State.QUEUED, State.CRASHED):
+            (claimed,) = claim(store)
+            lost = store.give_back(
+                claimed.worker_id or "", run.id, claimed.epoch, ProcessEnd(reason="killed", message="it")
+            )
+            assert lost.state is state
+        assert lost.reason == "poisonous"

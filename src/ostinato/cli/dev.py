@@ -178,13 +178,14 @@ class Dev:
             self._say(f"Start one: ostinato start {names[0]}")
 
     def _tell_reload(self, changed: set[str], report: Report, seconds: float) -> None:
-        files = ", ".join(sorted(os.path.relpath(file, self._folder.root) for file in changed))
+        files = ", ".join(sorted({os.path.relpath(file, self._folder.root) for file in changed} - set(report.errors)))
         news = [
             f"{verb} {', '.join(names)}"
             for verb, names in (("new:", report.added), ("changed:", report.changed), ("gone:", report.removed))
             if names
         ]
-        self._say(f"{files} saved, loaded in {seconds:.1f} s{'; ' + '; '.join(news) if news else ''}.")
+        if files:  # of those that cannot be loaded it is said what is wrong
+            self._say(f"{files} saved, loaded in {seconds:.1f} s{'; ' + '; '.join(news) if news else ''}.")
         if self._worker is not None:
             unserved = set(_pools_of(self._folder, report)) - set(self._worker.plan.pools)
             for pool in sorted(unserved):

@@ -63,7 +63,12 @@ class Serving:
     def __init__(self, settings: Settings, *, host: str = HOST, port: int = PORT) -> None:
         with ExitStack() as opened:
             self._socket = opened.enter_context(_bound(host, port))
-            self.store = open_store(settings.database_url, durability=settings.durability, lease=settings.lease)
+            self.store = open_store(
+                settings.database_url,
+                durability=settings.durability,
+                lease=settings.lease,
+                max_recoveries=settings.max_recoveries,
+            )
             opened.callback(self.store.close)
             self.port: int = self._socket.getsockname()[1]
             self.served = _served(settings, self.store, host, self.port)
