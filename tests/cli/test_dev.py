@@ -202,6 +202,17 @@ def test_a_module_that_is_broken_is_told_keeps_its_flows_and_is_mended_on_save(c
     assert cli("start", "extra", "--watch", "--json").data["result"] == 7
 
 
+def test_a_broken_module_is_told_once(cli, dev):
+    cli.write("project/other.py", "from ostinato import flow\n\n@flow\ndef extra(): ...\n\nnothing_here\n")
+    one = dev()
+    cli.write("project/another.py", "from ostinato import flow\n\n@flow\ndef more(): ...\n\nnor_this\n")
+    one.says("NameError: name 'nor_this' is not defined")
+    assert cli("start", "quick", "--watch").code == 0  # its process has imported what it could
+    assert one.end() == 0
+    for name in ("nothing_here", "nor_this"):
+        assert one.said.count(f"NameError: name '{name}' is not defined") == 1, one.said
+
+
 def test_what_is_saved_is_what_runs_next(cli, dev):
     one = dev()
     assert cli("start", "quick", "--watch", "--json").data["result"] == 2

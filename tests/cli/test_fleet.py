@@ -96,6 +96,16 @@ def test_start_says_when_no_worker_serves_the_pool(cli, deployed):
     assert "No worker serves that pool now. Start one: ostinato worker --pool nope" in said
 
 
+def test_start_refuses_a_queue_that_nobody_has_declared(cli, deployed):
+    cli("pools", "create", "default", "nightly")
+    assert cli("start", "weather", "--queue", "nightly").code == 0
+    said = cli("start", "weather", "--queue", "nightlie")
+    assert said.code == 1
+    assert "Work pool default has no queue 'nightlie'. Did you mean 'nightly'?" in said.err
+    assert "ostinato pools create default nightlie" in said.err
+    assert len(cli("runs", "list", "--json").data) == 1
+
+
 def test_start_with_a_key_gives_the_same_run_again(cli, deployed):
     first, second = (cli("start", "weather", "--key", "k1", "--json").data for _ in range(2))
     assert (first["id"], second["created"]) == (second["id"], False)
@@ -127,6 +137,13 @@ def test_workers_are_listed_and_drained(cli, stored):
     assert "There is no worker 'nobody'" in cli("workers", "drain", "nobody").err
     assert cli("workers", "drain", "w1").code == 0
     assert stored.list_workers()[0].draining
+
+
+@pytest.mark.parametrize(("amount", "told"), [("0", "above 0, like 2GiB, not '0'"), ("much", "got 'much'")])
+def test_a_worker_refuses_a_memory_for_runs_that_makes_no_sense(cli, amount, told):
+    said = cli("worker", "--memory-per-run", amount)
+    assert said.code == 1
+    assert told in said.err
 
 
 def test_pools_are_made_changed_paused_and_forgotten(cli, stored):

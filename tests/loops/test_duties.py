@@ -9,10 +9,11 @@ import sys
 
 import pytest
 from tests.loops.conftest import play, queued, seen, worker
-from tests.store.builders import a_run, ended, new_run
+from tests.store.builders import a_deployed, a_project, a_run, ended, new_run
 
 from ostinato.clock import SECOND
 from ostinato.errors import StoreUnavailableError
+from ostinato.io.results import ResultStore
 from ostinato.loops.loop import Loop
 from ostinato.loops.overseer import Overseer
 from ostinato.loops.pruner import Pruner
@@ -348,6 +349,19 @@ def test_old_runs_are_forgotten_by_one_server(open_house, clock):
     asyncio.run(Pruner(two).prune())
     assert not two.store.find_runs(old.id)
     assert two.store.find_runs(new.id)
+
+
+def test_source_of_a_project_that_nothing_needs_is_dropped_from_the_result_store(house, store, clock):
+    results = house.results = ResultStore(house.results.url, grace=0)
+    old, new = results.put(b"old"), results.put(b"new")
+    for bundle in (old, new):
+        store.put_project(a_project(bundle=bundle), [a_deployed(bundle=bundle)])
+    asyncio.run(Pruner(house).prune())
+    assert results.find_age(old) is not None
+    clock.move(31 * 86_400)
+    asyncio.run(Pruner(house).prune())
+    assert results.find_age(old) is None
+    assert results.find_age(new) is not None
 
 
 # --- all together

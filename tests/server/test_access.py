@@ -178,6 +178,12 @@ def test_an_open_server_asks_for_tokens_once_there_is_a_user(server: Running) ->
     assert server.http.get("/api/info").status_code == 401
 
 
+def test_an_open_server_soon_asks_for_tokens_once_a_user_was_made_elsewhere(server: Running) -> None:
+    assert server.http.get("/api/runs").status_code == 200
+    create_user(server.store, "ada", role="admin")
+    until(lambda: server.http.get("/api/runs").status_code == 401, "a server that asks for tokens", 5)
+
+
 def test_every_change_is_on_record_with_who_made_it(closed: Running) -> None:
     closed.http.post("/api/deployments/pause/weather")
     run = closed.start()

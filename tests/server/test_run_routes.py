@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.serving import carried_out
 
+from ostinato.work import Queue
+
 if TYPE_CHECKING:
     import pytest
     from tests.serving import Running
@@ -34,6 +36,29 @@ def test_a_start_makes_a_run_in_the_deployments_pool(either: Running) -> None:
     ticket = either.store.find_ticket(run["id"])
     assert ticket is not None
     assert ticket.pool == "gpu"
+
+
+def test_a_queue_that_nobody_has_declared_is_refused_with_the_nearest_and_how_to_declare_it(either: Running) -> None:
+    either.deploy("weather", pool="gpu")
+    either.deploy("weather", "tides", pool="gpu", queue="coded")
+    either.store.put_queue(Queue(pool="gpu", name="nightly"))
+    either.store.put_queue(Queue(pool="default", name="mine"))
+    for name in ("nightly", "coded", "default"):
+        assert either.start(queue=name)["queue"] == name
+    runs = len(either.http.get("/api/runs").json()["items"])
+    for name, more, told in (
+        ("nightli", {}, "Work pool gpu has no queue 'nightli'. Did you mean 'nightly'? Declare it: ostinato pools create gpu nightli"),
+        ("nightly", {"pool": "default"}, "Work pool default has no queue 'nightly'."),
+        ("mine", {}, "Work pool gpu has no queue 'mine'."),
+    ):  # fmt: skip
+        order = {"deployment": "weather", "parameters": {"cities": []}, "queue": name, **more}
+        answer = either.http.post("/api/runs", json=order)
+        assert answer.status_code == 422
+        problem = answer.json()
+        assert problem["detail"].startswith(told)
+        assert problem["type"] == "urn:ostinato:ParameterError"
+        assert f"has no queue {name!r}" in problem["fields"]["queue"]
+    assert len(either.http.get("/api/runs").json()["items"]) == runs
 
 
 def test_a_start_with_a_key_is_made_once(either: Running) -> None:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 SERVE = """
 import sys
 from ostinato.records import Worker
-from ostinato.server.serving import serve
+from ostinato.server.serving import Serving
 from ostinato.settings import load_settings
-serve(load_settings(), port=0, ready=lambda url: print(url, flush=True))
+Serving(load_settings(), port=0).run(lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
 

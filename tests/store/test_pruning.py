@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.store.builders import (
+    a_deployed,
     a_log,
+    a_project,
     a_run,
     a_task_run,
     an_attempt,
@@ -123,6 +125,71 @@ def test_prune_names_blobs_that_nobody_names_any_more(store: Store, clock: Manua
     clock.move(1)
     assert store.prune(clock.now()).blobs == ["bb"]
     assert store.info().counts["blob"] == 0
+
+
+def sources(store: Store, clock: ManualClock, days: float) -> list[str]:
+    """Move the clock; forget what is older than 30 days; say which blobs may go."""
+    clock.move(days * 86_400)
+    return store.prune(clock.now() - 30 * 86_400_000_000).blobs
+
+
+def deploy(store: Store, bundle: str | None) -> None:
+    store.put_project(a_project(bundle=bundle), [a_deployed(bundle=bundle)])
+
+
+def test_source_that_no_deployment_names_any_more_may_go_after_the_retention(store: Store, clock: ManualClock) -> None:
+    deploy(store, "aa")
+    assert sources(store, clock, 100) == []
+    deploy(store, "bb")
+    assert sources(store, clock, 1) == []
+    assert sources(store, clock, 29) == []
+    assert sources(store, clock, 2) == ["aa"]
+    store.remove_project("p")
+    assert sources(store, clock, 0) == []
+    assert sources(store, clock, 31) == ["bb"]
+    assert store.info().counts["blob"] == 0
+
+
+def test_source_that_is_deployed_again_stays(store: Store, clock: ManualClock) -> None:
+    deploy(store, "aa")
+    deploy(store, "bb")
+    assert sources(store, clock, 1) == []
+    deploy(store, "aa")
+    assert sources(store, clock, 20) == []
+    deploy(store, "cc")
+    assert sources(store, clock, 20) == []
+    assert sources(store, clock, 20) == ["bb"]
+    assert sources(store, clock, 20) == ["aa"]
+
+
+def test_source_of_a_run_that_is_kept_stays(store: Store, clock: ManualClock) -> None:
+    deploy(store, "aa")
+    crashed = ended(store, State.CRASHED, bundle="aa")
+    deploy(store, "bb")
+    assert sources(store, clock, 1) == []
+    assert sources(store, clock, 40) == []
+    succeeded = ended(store, bundle="aa")
+    store.prune(clock.now(), interrupted=True)
+    assert not store.find_runs(crashed.id)
+    assert sources(store, clock, 2) == []
+    assert sources(store, clock, 31) == ["aa"]
+    assert not store.find_runs(succeeded.id)
+
+
+def test_source_that_only_forgotten_runs_have_named_may_go(store: Store, clock: ManualClock) -> None:
+    end(store, a_run(store, bundle="aa"))
+    assert sources(store, clock, 31) == []
+    assert sources(store, clock, 31) == ["aa"]
+
+
+def test_source_stays_that_a_result_is_the_same_as(store: Store, clock: ManualClock) -> None:
+    deploy(store, "aa")
+    run = a_run(store)
+    store.commit(run.id, 1, Commit(blobs=["aa"], end=RunEnd(state=State.CRASHED, finished_at=clock.now())))
+    deploy(store, None)
+    assert sources(store, clock, 0) == []
+    assert sources(store, clock, 31) == []
+    assert store.prune(clock.now(), interrupted=True).blobs == ["aa"]
 
 
 def test_cache_entry_outlives_its_run_and_holds_its_blob(store: Store, clock: ManualClock) -> None:

@@ -87,6 +87,19 @@ def exits(code: int = 3) -> None:
     os._exit(code)
 
 
+@task
+def prints_and_leaves() -> None:
+    print("in the task")
+    print("without an end", end="")
+    os._exit(3)
+
+
+@flow
+def prints_and_exits() -> None:
+    print("first")
+    prints_and_leaves()
+
+
 @flow
 def crashes() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)

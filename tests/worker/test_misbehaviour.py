@@ -39,6 +39,13 @@ def test_a_process_that_ends_itself_makes_a_poisonous_run(any_bench: Bench, flow
     is_well(any_bench)
 
 
+def test_what_a_run_prints_just_before_it_exits_is_kept(any_bench: Bench) -> None:
+    any_bench.work(slots=1)
+    run_id = any_bench.queue("prints_and_exits")
+    any_bench.ended(run_id)
+    assert any_bench.printed(run_id) == ["first", "in the task", "without an end"] * 4
+
+
 def test_a_killed_run_process_is_named_and_the_run_goes_on(any_bench: Bench) -> None:
     worker = any_bench.work(slots=1)
     run_id = any_bench.queue("goes_on")

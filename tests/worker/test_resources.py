@@ -88,3 +88,13 @@ def test_a_control_group_kills_all_that_is_in_it() -> None:
         sleeper.kill()
         sleeper.wait()
         until(lambda: (group.remove(), not group.path.exists())[1], "the group to be gone", 5)
+
+
+def test_a_worker_may_limit_the_memory_of_runs_that_say_nothing_of_it(bench: Bench) -> None:
+    bench.work(slots=1, memory_per_run=200 * MIB)
+    told = bench.queue("takes_memory", size=300 * MIB, resources={"memory": 1000.0 * MIB})
+    untold = bench.queue("takes_memory", size=300 * MIB, resources={"cpu": 0.1})
+    run = bench.ended(untold)
+    assert (run.state, run.reason) == (State.FAILED, "out_of_memory")
+    assert "may take 200 MiB" in (run.error or "")
+    assert bench.ended(told).state is State.SUCCEEDED

@@ -19,7 +19,7 @@ from ostinato.runtime.deploying import deploy as deploy_project
 from ostinato.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ostinato.runtime.deploying import Report
 
@@ -79,12 +79,21 @@ def _tell(report: Report) -> None:
         print(f"Start one: ostinato start {report.deployed[0].name}")
 
 
-def problems(report: Report) -> Iterator[str]:
-    """Say which modules cannot be imported, and why."""
-    for file, error in report.errors.items():
+def problems(report: Report, known: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Say which modules cannot be imported, and why.
+
+    Args:
+        report: What was found.
+        known: What was said before, by file: it is not said again.
+    """
+    news = {file: error for file, error in report.errors.items() if error != (known or {}).get(file)}
+    for file, error in news.items():
         yield f"✗ {_short(file, report.project.root)} cannot be imported:"
-        yield "\n".join(f"    {line}" for line in error.rstrip().splitlines())
-    if report.broken:
+        head, *below = error.rstrip().splitlines()
+        # what the head says are these words, and the end of the traceback
+        lines = below if below and " cannot be imported, " in head else [head, *below]
+        yield "\n".join(f"    {line}" for line in lines)
+    if news and report.broken:
         yield f"  What was deployed before stays: {', '.join(report.broken)}."
 
 

@@ -145,7 +145,7 @@ class Dev:
         served.changed()
         self._scanner.prepare()
         if report.errors != self._told:
-            for line in problems(report):
+            for line in problems(report, self._told):
                 self._say(line)
             for file in self._told.keys() - report.errors.keys():
                 self._say(f"✓ {os.path.relpath(file, self._folder.root)} can be imported again.")
@@ -200,7 +200,9 @@ class Dev:
     def _start_worker(self, slots: int, pools: list[str]) -> threading.Thread:
         serving = self._serving
         settings = msgspec.structs.replace(self._settings, api=serving.url, token=serving.served.own_token)
-        plan = WorkerPlan(settings=settings, pools=pools, slots=slots, roots=[self._path], grace=_GRACE)
+        plan = WorkerPlan(
+            settings=settings, pools=pools, slots=slots, roots=[self._path], grace=_GRACE, tells_broken=False
+        )
         self._worker = Worker(plan)
         return self._thread("worker", self._worker.run)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,8 @@ STYLES: Final[dict[State, str]] = {
     State.SKIPPED: "dim",
 }
 _WIDE: Final = 10_000
+_NARROW: Final = 60
+"""Columns of a terminal below which tables are unreadable."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -46,6 +49,7 @@ def console() -> Console:
 def show(*items: RenderableType) -> None:
     """Print text and tables, without spaces at the ends of lines."""
     target = console()
+    items = tuple(_fitted(item, target) for item in items)
     if target.is_terminal:
         target.print(*items, sep="\n")
         return
@@ -73,6 +77,24 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -
         justify: Any = "right" if name in right else "left"
         made.add_column(name.upper(), justify=justify, no_wrap=name in whole, overflow="fold")
     return made
+
+
+def _fitted(item: RenderableType, target: Console) -> RenderableType:
+    """Set a table row below row, ``title value``, where there is no room for its columns side by side."""
+    if not isinstance(item, Table) or not item.show_header or target.width >= _NARROW:
+        return item
+    if Measurement.get(target, target.options.update(max_width=_WIDE), item).maximum <= target.width:
+        return item
+    below = Table.grid(padding=(0, 2, 0, 0))
+    below.add_column(style=item.header_style, no_wrap=True)
+    below.add_column(overflow="fold")
+    for row, cells in enumerate(zip(*(column.cells for column in item.columns), strict=True)):
+        if row:
+            below.add_row()
+        for column, cell in zip(item.columns, cells, strict=True):
+            if str(cell):
+                below.add_row(column.header, cell)
+    return below
 
 
 def state_text(state: State, reason: str | None = None, *, aside: str = "") -> Text:

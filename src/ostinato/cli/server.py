@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ostinato.io.blobs import safe_url
-from ostinato.server.serving import HOST, PORT, serve
+from ostinato.server.serving import HOST, PORT, Serving
 from ostinato.settings import load_settings
 
 OnHost = Annotated[str, Parameter(name="--host", help="The address to listen on; 127.0.0.1 by default.")]
@@ -21,9 +21,12 @@ def server(*, host: OnHost = HOST, port: OnPort = PORT) -> int:
     """
     settings = load_settings()
 
-    def ready(url: str) -> None:
-        print(f"Server on {url}, database {safe_url(settings.database_url)}. Ctrl-C ends it.", flush=True)
+    serving = Serving(settings, host=host, port=port)
 
-    serve(settings, host=host, port=port, ready=ready)
+    def ready(url: str) -> None:
+        where = url if serving.bound == url else f"{serving.bound} (here: {url})"
+        print(f"Server on {where}, database {safe_url(settings.database_url)}. Ctrl-C ends it.", flush=True)
+
+    serving.run(ready)
     print("The server has ended in order.", flush=True)
     return 0

@@ -10,7 +10,7 @@ from ostinato.authoring.project import find_project
 from ostinato.cli.lines import speak
 from ostinato.errors import UsageError
 from ostinato.io.blobs import safe_url
-from ostinato.resources import Resources
+from ostinato.resources import Resources, parse_size
 from ostinato.runtime.worker import WorkerPlan, run_worker
 from ostinato.settings import load_settings
 from ostinato.work import DEFAULT_POOL
@@ -31,6 +31,12 @@ Projects = Annotated[
     list[str] | None,
     Parameter(name="--project", negative=(), help="A project folder, or file, to import ahead; repeatable."),
 ]
+Memory = Annotated[
+    str | None,
+    Parameter(
+        name="--memory-per-run", help="What a run may take that says nothing of its memory: 2GiB; else any amount."
+    ),
+]
 Cold = Annotated[bool, Parameter(name="--cold", negative=(), help="Each run in a process of its own.")]
 Grace = Annotated[
     float, Parameter(name="--grace", help="Seconds for what runs to end, at the first Ctrl-C or SIGTERM.")
@@ -44,6 +50,7 @@ def worker(
     slots: Slots = 0,
     resource: Given = None,
     project: Projects = None,
+    memory_per_run: Memory = None,
     cold: Cold = False,
     grace: Grace = _GRACE,
 ) -> int:
@@ -64,6 +71,7 @@ def worker(
         slots=slots,
         resources=read_resources(resource or ()),
         roots=[_root(path) for path in project or ()],
+        memory_per_run=None if memory_per_run is None else _bytes(memory_per_run),
         cold=cold,
         grace=grace,
     )
@@ -90,6 +98,12 @@ def read_resources(given: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--resource {item!r} is not name=amount. For example: --resource gpu=1 -r memory=16GiB.")
         amounts |= Resources(memory=text).amounts if name == "memory" else {name: _amount(item, text)}
     return amounts
+
+
+def _bytes(text: str) -> int:
+    if not (amount := parse_size(text)):
+        raise UsageError(f"--memory-per-run is an amount of memory above 0, like 2GiB, not {text!r}.")
+    return amount
 
 
 def _amount(item: str, text: str) -> float:

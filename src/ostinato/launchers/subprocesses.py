@@ -25,20 +25,18 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ostinato.launchers.cgroup import find_cgroups
 from ostinato.launchers.ends import count_ooms, over_limit
 from ostinato.launchers.line import Cancel, Done, Ready
 from ostinato.launchers.run_process import Place, RunProcess
 from ostinato.launchers.tree import memory_of, resident
-from ostinato.settings import Settings
 from ostinato.work import ProcessEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ostinato.launchers.job import Job
+    from ostinato.launchers.terms import Terms
 
 _log = logging.getLogger("ostinato.worker")
 _TICK = 0.2
@@ -47,23 +45,6 @@ _KEPT = 60.0
 """Seconds for which more processes than `Terms.warm` stay idle."""
 _BROKEN = 10.0
 """Seconds for which no process is started ahead where one has died while it started."""
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How runs get their processes."""
-
-    settings: Settings
-    """What run processes are given; without what user code must not know."""
-    slots: int
-    warm: int = 1
-    """How many processes of each known place are kept ready."""
-    runs_each: int = 1000
-    """How many runs a process serves: starting one takes a third of a second of processor time."""
-    growth: int = 200 << 20
-    """A process that takes half as much again as after its first run, and so many bytes, is not used again."""
-    grace: float = 10.0
-    """Seconds for a run that was cancelled to stop by itself."""
-    silence: float = 0.0
 
 
 class SubprocessLauncher:
@@ -240,7 +221,8 @@ class SubprocessLauncher:
     def _is_ready(self, process: RunProcess, ready: Ready) -> None:
         _log.debug("Process %d is ready after %.2f s.", process.pid, ready.seconds)
         for target, why in ready.broken.items():
-            _log.warning("%s cannot be imported, its runs will fail: %s", target, why)
+            if self._terms.tells_broken:
+                _log.warning("%s cannot be imported, its runs will fail: %s", target, why)
         process.is_ready = True
         self._broken.pop(process.place.key, None)
         self._offer(process)

@@ -37,6 +37,7 @@ from ostinato.launchers.tree import adopt_orphans, end_with_all_below, resident
 from ostinato.outcomes import failure_of
 from ostinato.records import Commit, Event, RunEnd
 from ostinato.runtime.claimed import ClaimedRun
+from ostinato.runtime.last_words import write_before_exit
 from ostinato.runtime.lone_task import lone_flow
 from ostinato.runtime.session import Session
 from ostinato.runtime.signals import interruptible
@@ -81,6 +82,7 @@ class Host:
         broken = self._import_ahead(boot)
         with Session(boot.settings, guest="-") as session, interruptible(session):
             self._session = session
+            write_before_exit(session)
             os.register_at_fork(after_in_child=self._be_a_copy)
             if not boot.bundled:
                 self._sources.watch(boot.root)

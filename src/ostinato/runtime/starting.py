@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import fastjsonschema
@@ -20,6 +21,7 @@ from ostinato.ids import new_id
 from ostinato.records import Run
 from ostinato.runtime.session import version
 from ostinato.states import State
+from ostinato.work import DEFAULT_POOL, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,11 +76,13 @@ def start(store: Store, results: ResultStore, order: StartOrder) -> Started:
 
     Raises:
         UnknownNameError: If there is no such deployment.
-        ParameterError: If parameters are refused; no run was made.
+        ParameterError: If parameters, or the queue, are refused; no run was made.
         UsageError: If the order cannot be carried out for another reason.
     """
     deployed = store.get_deployed(order.deployment)
     wanted = run_of(deployed, order, now=store.now())
+    if order.queue is not None:
+        _check_queue(store, wanted.pool or DEFAULT_POOL, order.queue)
     parameters = {**msgspec.json.decode(deployed.parameters), **order.parameters}
     check_parameters(deployed, parameters)
     wanted.parameters, _ = results.dump(parameters, fingerprint(parameters), _INLINE)
@@ -115,6 +119,21 @@ def run_of(deployed: Deployed, order: StartOrder, *, now: int) -> Run:
         bundle=deployed.bundle,
         created_by=order.created_by,
     )
+
+
+def _check_queue(store: Store, pool: str, name: str) -> None:
+    """Refuse a queue that neither somebody has declared nor a deployment of the pool names.
+
+    A pool is not refused: it is there as soon as a worker serves it, and ``runs why`` says that none does.
+    """
+    known = {DEFAULT_QUEUE, *(queue.name for queue in store.list_queues(pool))}
+    if name in known:
+        return
+    known |= {deployed.queue for deployed in store.list_deployed() if deployed.pool == pool}
+    if name not in known:
+        text = f"work pool {pool} has no queue {name!r}.{nearest(name, sorted(known))}"
+        advice = f"Declare it: ostinato pools create {shlex.quote(pool)} {shlex.quote(name)}"
+        raise ParameterError(f"{text[0].upper()}{text[1:]} {advice}", {"queue": text})
 
 
 def check_parameters(deployed: Deployed, parameters: Mapping[str, Any]) -> None:

@@ -42,7 +42,8 @@ from ostinato.io.results import ResultStore
 from ostinato.launchers.job import Job
 from ostinato.launchers.line import Order
 from ostinato.launchers.run_process import Place
-from ostinato.launchers.subprocesses import SubprocessLauncher, Terms
+from ostinato.launchers.subprocesses import SubprocessLauncher
+from ostinato.launchers.terms import Terms
 from ostinato.resources import amounts_of
 from ostinato.runtime.bundles import Bundles
 from ostinato.runtime.capacity import Capacity, find_totals
@@ -95,6 +96,10 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for what runs to end, once the worker is to stop."""
     cancel_grace: float = 10.0
     """Seconds for a run that was cancelled to stop by itself."""
+    memory_per_run: int | None = None
+    """Bytes of memory that a run may take which says nothing of it; None for any amount."""
+    tells_broken: bool = True
+    """Whether it logs which modules cannot be imported; not where somebody else tells it."""
 
 
 class Worker:
@@ -175,6 +180,7 @@ class Worker:
             runs_each=plan.runs_each,
             grace=plan.cancel_grace,
             silence=plan.settings.lease * 2 / 3,
+            tells_broken=plan.tells_broken,
         )
 
     # --- the lease
@@ -303,7 +309,7 @@ class Worker:
             return
         self.capacity.take(run)
         job.cold = self.plan.cold or _is_cold(claim.options)
-        job.limit = int(amounts_of(run.resources).get("memory", 0)) or None
+        job.limit = int(amounts_of(run.resources).get("memory", 0)) or self.plan.memory_per_run
         if run.bundle is None:
             job.place = self._place_of_run(run)
             self.launcher.launch(job)

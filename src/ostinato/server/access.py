@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ostinato.server.served import Served
 
 FRESH: Final = 5.0
-_USERS_FRESH: Final = 60.0
+_USERS_FRESH: Final = 1.5
 """How long an open server may not notice that a user was made by the command line."""
 _MOST: Final = 10_000
 _LOCAL: Final = Who(name="local", role=Role.ADMIN)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 4600
+_ANY: Final = "0.0.0.0"  # noqa: S104  # only its name
+_ALL: Final = {_ANY: HOST, "::": "::1", "": HOST}
+"""Hosts that are all addresses, each with the one by which it is reached from this machine."""
 _THREADS: Final = 12
 _WRITERS: Final = 4
 """Into a SQLite file one writes at a time, and threads that wait for their turn only get in the way."""
@@ -75,7 +78,10 @@ class Serving:
             opened.callback(self.served.threads.shutdown)
             opened.callback(self.served.writer.shutdown)
             self._closing = opened.pop_all()
-        self.url = f"http://{_reachable(host)}:{self.port}"
+        self.url = f"http://{_in_url(_ALL.get(host, host))}:{self.port}"
+        """How it is reached from this machine."""
+        self.bound = f"http://{_in_url(host or _ANY)}:{self.port}"
+        """Where it listens."""
         self._server = _Server(self.served)
         self.app = self._server.app
 
@@ -92,23 +98,6 @@ class Serving:
     def stop(self) -> None:
         """Let it stop; from any thread."""
         self._server.should_exit = True
-
-
-def serve(
-    settings: Settings, *, host: str = HOST, port: int = PORT, ready: Callable[[str], None] | None = None
-) -> None:
-    """Run a server until it is told to stop.
-
-    Args:
-        settings: Where the store and the results are.
-        host: The address to listen on.
-        port: The port; 0 for any that is free.
-        ready: Told the URL once requests are answered.
-
-    Raises:
-        UsageError: If the port is taken, or the address is not of this machine only and nobody could log in.
-    """
-    Serving(settings, host=host, port=port).run(ready)
 
 
 class _Server(uvicorn.Server):
@@ -211,7 +200,5 @@ def _holder(port: int) -> str:
     return ""
 
 
-def _reachable(host: str) -> str:
-    """Return a host by which a server that listens there is reached from this machine."""
-    host = {"0.0.0.0": HOST, "::": "::1", "": HOST}.get(host, host)  # noqa: S104  # all addresses: what it stands for
+def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host

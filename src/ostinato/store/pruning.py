@@ -10,6 +10,9 @@ together, in one transaction. A fork made at the same moment either locks the ru
    run ◄── fork              kept fork: run stays.       kept run: the fork may go
    run ◄── somebody waits for its end: it stays
 ```
+
+The source of a project, a bundle, stays while a deployment names it, for as long again as runs are kept, and while a
+run is there that names it.
 """
 
 
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ostinato.clock import SECOND
 from ostinato.records import Pruned
 from ostinato.states import State
 from ostinato.store import statements
@@ -34,6 +38,9 @@ Page = tuple[int, str]
 """The end and the id of the last run that was looked at."""
 
 FIRST_PAGE: Final[Page | None] = (-1, "")
+BUNDLE: Final = "bundle"
+"""The owner, in the table ``blob``, of the source of a project."""
+_DAY: Final = 86_400 * SECOND
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -97,6 +104,7 @@ def _removable(pages: list[Page], reached: list[Row], policy: Policy) -> tuple[l
 
 
 def _remove(tx: Session, ids: list[str]) -> Pruned:
+    tx.change(statements.NAME_BUNDLES_OF, ids=ids)
     events = tx.change("DELETE FROM event WHERE run_id = ANY(:ids)", ids=ids)
     for table in statements.TABLES_OF_RUN:
         tx.change(f"DELETE FROM {table} WHERE run_id = ANY(:ids)", ids=ids)
@@ -112,6 +120,47 @@ def remove_cached(tx: Session, limit: int) -> tuple[Pruned, bool]:
     removed = tx.change(statements.REMOVE_CACHED, keys=keys)
     blobs = _release(tx, [f"cache:{key}" for key in keys])
     return Pruned(cache_entries=removed, blobs=blobs), len(keys) == limit
+
+
+def mark_bundles(tx: Session, before: int) -> list[str]:
+    """Note since when no deployment names a bundle; return those that none has named since before an instant.
+
+    A bundle has a row of owner ``bundle`` for as long as it is known, and one of owner ``bundle:<instant>`` from the
+    moment in which it was first seen that no deployment names it.
+    """
+    deployed = {row[0] for row in tx.rows(statements.BUNDLES_DEPLOYED)}
+    found = tx.rows(statements.BUNDLES)
+    marked = {digest: owner for digest, owner in found if owner != BUNDLE}
+    again = sorted(deployed & marked.keys())
+    if again:
+        tx.change(statements.REMOVE_BUNDLES, hashes=again, first=f"{BUNDLE}:")
+    for digest in sorted({row[0] for row in found} - deployed - marked.keys()):
+        tx.change(statements.NAME_BUNDLE, hash=digest, owner=_since(tx.now()))
+    return sorted(digest for digest, owner in marked.items() if digest not in deployed and owner < _since(before))
+
+
+def find_bundles_of_runs(tx: Session, hashes: list[str]) -> set[str]:
+    """Return which of some bundles a run names that is there: it could be taken up again."""
+    return {row[0] for row in tx.rows(statements.BUNDLES_OF_RUNS, hashes=hashes)}
+
+
+def remove_bundles(tx: Session, old: list[str], used: set[str], before: int) -> Pruned:
+    """Remove the names of old bundles, except of those that are used or deployed again; return what may go.
+
+    Those that are used are looked for again a day later, since looking goes through all runs.
+    """
+    deployed = {row[0] for row in tx.rows(statements.BUNDLES_DEPLOYED)}
+    gone = [digest for digest in old if digest not in used and digest not in deployed]
+    tx.change(statements.REMOVE_BUNDLES, hashes=old, first=f"{BUNDLE}:")
+    for digest in sorted(used):
+        tx.change(statements.NAME_BUNDLE, hash=digest, owner=_since(before + _DAY))
+    tx.change(statements.REMOVE_BUNDLES, hashes=gone, first=BUNDLE)
+    named = {row[0] for row in tx.rows(statements.BLOBS_NAMED, hashes=gone)}
+    return Pruned(blobs=sorted(set(gone) - named))
+
+
+def _since(instant: int) -> str:
+    return f"{BUNDLE}:{max(instant, 0):020}"
 
 
 def _release(tx: Session, owners: list[str]) -> list[str]:

@@ -235,7 +235,7 @@ blob = sa.Table(
     "blob",
     metadata,
     _column("hash", _Id),
-    # a run, or ``cache:<key>``
+    # a run, ``cache:<key>``, or ``bundle`` for the source of a project: see pruning
     _column("run_id", _Id),
     sa.PrimaryKeyConstraint("hash", "run_id"),
     sa.Index("blob_run", "run_id"),

@@ -248,7 +248,15 @@ class SqlStore(SqlFleet, SqlCatalog):
         while more:
             done, more = self._write(lambda tx: pruning.remove_cached(tx, limit))
             total = pruning.add(total, done)
-        return total
+        return pruning.add(total, self._prune_bundles(finished_before))
+
+    def _prune_bundles(self, before: int) -> Pruned:
+        """Remove bundles that nothing needs; that no run needs them is found out without holding anybody up."""
+        old = self._write(lambda tx: pruning.mark_bundles(tx, before))
+        if not old:
+            return Pruned()
+        used = self._read(lambda tx: pruning.find_bundles_of_runs(tx, old))
+        return self._write(lambda tx: pruning.remove_bundles(tx, old, used, before))
 
 
 def _index_for(states: Sequence[State]) -> str | None:

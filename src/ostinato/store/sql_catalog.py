@@ -11,6 +11,7 @@ from ostinato.access import Token, User
 from ostinato.errors import UnknownNameError, UsageError, nearest
 from ostinato.records import Worker
 from ostinato.store import statements
+from ostinato.store.pruning import BUNDLE
 from ostinato.store.rows import records
 from ostinato.store.transactions import Session, Transactions, named
 from ostinato.work import Deployed, Pool, Project, Queue
@@ -43,6 +44,10 @@ class SqlCatalog(Transactions):
                 paused = before[each.name].paused if each.name in before else each.paused
                 stored = msgspec.structs.replace(each, project=project.name, paused=paused)
                 tx.change(statements.PUT_DEPLOYED, **named(stored))
+            # those of before too: they may be of a version that did not name them
+            bundles = {project.bundle, *(each.bundle for each in (*before.values(), *deployed))}
+            for digest in sorted(bundles - {None}, key=str):
+                tx.change(statements.NAME_BUNDLE, hash=digest, owner=BUNDLE)
             kept = {each.name for each in deployed}
             _remove(tx, [name for name, each in before.items() if each.project == project.name and name not in kept])
             return _deployed(tx, project=project.name)
