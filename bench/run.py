@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("chain", "fanout", "fibonacci", "million", "resume", "startup", "installed", "crowd"),
-    *("served", "idle", "claims", "peers"),
+    *("served", "schedules", "limits", "idle", "claims", "peers"),
 )
 README = ROOT / "bench" / "README.md"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar, assert_type
 
 from ostinato import (
@@ -19,6 +20,7 @@ from ostinato import (
     task,
     unmapped,
 )
+from ostinato.schedules import AllOf, AnyOf, At, Calendar, Cron, Every, On, RRule, business_days, next_after
 
 Row = dict[str, int]
 T = TypeVar("T")
@@ -339,6 +341,25 @@ def placed() -> None:
     assert_type(nightly.name, str | None)
     Deployment(weather)
     Deployment(aflow, "other", {"n": 1}, description="x")
+    Deployment(weather, "hourly", schedule=[Every(hours=1), At([datetime(2026, 12, 24)])])
+
+
+@flow(schedule=Cron("0 6 * * MON-FRI", timezone="Europe/Oslo", dst="skip", jitter=30), owners=["ada"])
+def scheduled(city: str = "Oslo") -> int:
+    return 1
+
+
+def schedules() -> None:
+    days: Calendar = business_days("NO", roll="next", not_on=[date(2026, 12, 24)])
+    either = Cron("0 6 * * *", calendar=days) | RRule("FREQ=DAILY", start=datetime(2026, 1, 1))
+    both = On(scheduled, states=["failed"]) & On("orders.landed", key="eu", policy="batch", size=3, window=60)
+    assert_type(either, AnyOf)
+    assert_type(either & both, AllOf)
+    assert_type(either.with_options(name="often", parameters={"city": "Lima"}, catchup="all"), AnyOf)
+    assert_type(Every(timedelta(hours=6)).with_options(end=None), Every)
+    scheduled.with_options(schedule=None, owners=[])
+    scheduled.with_options(schedule=[either, both])
+    assert_type(next_after(either, 0), int | None)
 
 
 async def started() -> None:

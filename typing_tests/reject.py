@@ -7,6 +7,7 @@ does with `reportUnnecessaryTypeIgnoreComment`.
 from __future__ import annotations
 
 from ostinato import Deployment, Future, Results, Retry, flow, task, unmapped
+from ostinato.schedules import Cron, On
 
 Row = dict[str, int]
 
@@ -174,6 +175,14 @@ def options() -> None:
     Deployment(two)  # type: ignore[arg-type]
     Deployment(weather, no_such=1)  # type: ignore[call-arg]
     Retry(memory="2")  # type: ignore[arg-type]
+    flow(schedule="0 6 * * *")  # type: ignore[arg-type]
+    weather.with_options(schedule="0 6 * * *")  # type: ignore[arg-type]
+    Cron("0 6 * * *", dst="twice")  # type: ignore[arg-type]
+    Cron("0 6 * * *", catchup="some")  # type: ignore[arg-type]
+    Cron("0 6 * * *", tz="UTC")  # type: ignore[call-arg]
+    Cron("0 6 * * *") | 3  # type: ignore[operator]
+    On(3)  # type: ignore[arg-type]
+    On("flow:x", states=["faild"])  # type: ignore[list-item]
     two.submit(1, wait_for=[n])  # type: ignore[call-overload]
 
 

@@ -3,6 +3,7 @@
 from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow, flow
 from ostinato.authoring.task import Task, task
+from ostinato.automations import Automation
 from ostinato.caching import Cache, inputs, parameters, source
 from ostinato.context import current
 from ostinato.errors import OutOfMemory
@@ -13,16 +14,23 @@ from ostinato.limits import Limit
 from ostinato.outcomes import Cancel, Skip, Snooze
 from ostinato.resources import Resources
 from ostinato.retry import Retry
+from ostinato.schedules import Cron, Every, On
+from ostinato.sensors import sensor
 from ostinato.values import now, random, uuid4
+from ostinato.waiting import ask, emit, sleep, wait_for
 
 __all__ = [
+    "Automation",
     "Cache",
     "Cancel",
+    "Cron",
     "Deployment",
+    "Every",
     "Flow",
     "Future",
     "Hooks",
     "Limit",
+    "On",
     "OutOfMemory",
     "Resources",
     "Results",
@@ -31,14 +39,19 @@ __all__ = [
     "Skip",
     "Snooze",
     "Task",
+    "ask",
     "current",
+    "emit",
     "flow",
     "inputs",
     "now",
     "parameters",
     "random",
+    "sensor",
+    "sleep",
     "source",
     "task",
     "unmapped",
     "uuid4",
+    "wait_for",
 ]

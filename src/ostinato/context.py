@@ -7,7 +7,7 @@ A contextvar holds the `Frame` of the body that runs: a flow's or a task's. Call
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,10 +16,10 @@ import msgspec
 from ostinato.clock import to_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from ostinato.clock import Clock
     from ostinato.future import Future, Results
     from ostinato.handle import RunHandle
 
@@ -63,6 +63,8 @@ class Frame(msgspec.Struct, kw_only=True):
     state: MutableMapping[str, Any] = {}
     unfinished: dict[str, str] = {}
     """What was printed since the last newline, by stream."""
+    emit: Callable[[str, str, str], None] | None = None
+    """Where there is no runtime: how the body emits an event all the same."""
     calls: Calls = msgspec.field(default_factory=Calls)
     """How often each (task, fingerprint) was called in this body."""
 
@@ -94,7 +96,7 @@ class Note(msgspec.Struct, frozen=True):
     """Something an attempt in another process says while it runs."""
 
     kind: str
-    """``log`` with (level, logger, message), or ``state`` with (name, value)."""
+    """``log`` with (level, logger, message), ``state`` with (name, value) or ``emit`` with (kind, key, data)."""
     body: tuple[Any, ...]
 
 
@@ -186,6 +188,31 @@ class Runtime(Protocol):
 
     def log(self, level: int, logger: str, message: str) -> None:
         """Keep a line that the body of the current frame wrote."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """What tells the time in this run."""
+        ...
+
+    @property
+    def outside(self) -> Outside:
+        """How the body reaches what is outside of its run: times, events, people."""
+        ...
+
+
+class Outside(Protocol):
+    """What `ostinato.waiting` asks of a run. `ostinato.runtime.outside` implements it."""
+
+    def wait(self, what: Any) -> Any:
+        """Wait durably for a `Sleeping`, `Awaiting` or `Asking` and return what came.
+
+        Where a loop runs in this thread: a coroutine of it.
+        """
+        ...
+
+    def emit(self, kind: str, key: str, data: str) -> None:
+        """Emit an event, once however often this body is run."""
         ...
 
 

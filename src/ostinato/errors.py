@@ -21,6 +21,8 @@ OstinatoError
 ├── RunError
 │   ├── RunFailedError         the run ended as failed without an exception of its own
 │   ├── RunCancelledError      the run was cancelled
+│   ├── WaitTimeout            (also a TimeoutError) what a run waited for did not come in time
+│   ├── SensorError            a sensor gave what is no request, or left a cursor that cannot be kept
 │   └── NonDeterminismError    a strict flow reached other calls than before
 └── StoreError
     ├── StaleEpochError        this process no longer holds the run; nothing was written
@@ -123,6 +125,14 @@ class RunFailedError(RunError):
 
 class RunCancelledError(RunError):
     """The run was cancelled."""
+
+
+class SensorError(RunError):
+    """A sensor gave something that is no request, or left a cursor that cannot be kept."""
+
+
+class WaitTimeout(RunError, TimeoutError):  # noqa: N818  # reads as in `except WaitTimeout`
+    """An event, or answers, that a run waited for did not come in time."""
 
 
 class NonDeterminismError(RunError):

@@ -80,7 +80,8 @@ class Run(msgspec.Struct, kw_only=True):
     error: str | None = None
     """A failure as JSON: an `ostinato.outcomes.Failure`."""
     kind: str = "flow"
-    """``flow``, or ``task``: one task that a flow has sent to another pool; `target` then ends in the task's key."""
+    """``flow``; ``task``: one task that a flow has sent to another pool, `target` then ends in the task's key; or
+    ``sensor``: one look at a sensor."""
     deployment: str | None = None
     """The name of the deployment it was started from."""
     pool: str | None = None
@@ -99,6 +100,11 @@ class Run(msgspec.Struct, kw_only=True):
     """How many numbered commits of this epoch are written: one that is repeated is answered, not written again."""
     awaited: bool = False
     """Some run has given up its process until this one ends."""
+    gates: str | None = None
+    """The limits it needs a slot of before it may be claimed, as JSON: a list of `ostinato.limits.Passing`s."""
+    trigger: str | None = None
+    """What started it, as JSON: ``{"schedule", "tick", "events": [ids]}``, ``{"automation", "firing"}``; None for a
+    person, a program or another run."""
 
 
 # Rows are never part of a cycle, and there may be a million of them: the garbage collector need not look (gc=False).
@@ -199,9 +205,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: str
     """``run.started``, ``task_run.failed``, ``run.orphans`` …"""
     run_id: str
+    """Empty for one about no run."""
     seq: int | None = None
     data: str = "{}"
     """JSON."""
+    key: str | None = None
+    """What an event that users emit is about, ``""`` for nothing in particular; None for our own events."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,14 +249,18 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_id: str
     n: int
     kind: str
-    """``start`` (a run that is to begin later), ``timer`` or ``run`` (another run's end)."""
+    """``start`` (a run that is to begin later), ``timer``, ``run`` (another run's end), ``event`` or ``slot`` (of a
+    limit, for a task run)."""
     key: str | None = None
-    """What it waits for: the id of the other run."""
+    """What it waits for: the id of the other run; the kind and the key of the event, with a newline between; the id of
+    the run that the slot is for, this one or a child run carried out in it, whose task run `seq` is."""
     seq: int | None = None
     """The task run that waits; None for the body, or the run itself."""
     due_at: int | None = None
     """When it is over by itself."""
     created_at: int
+    after: int = 0
+    """Of an event: only those with a higher number count."""
 
 
 class Suspension(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -291,6 +304,8 @@ class Commit(msgspec.Struct, kw_only=True, gc=False):
     """Hashes in the result store that these rows name."""
     orphans: Sequence[int] = ()
     """The `seq` of task runs that the last pass did not reach."""
+    leaves: Sequence[int] = ()
+    """The `seq` of task runs that return the slots of limits they hold: see `ostinato.store.timing.Limits`."""
     end: RunEnd | None = None
     suspend: Suspension | None = None
     """Instead of an end: the run goes on later, in another process."""
@@ -318,6 +333,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     top_level: bool = False
     """Leave child runs out."""
+    looks: bool = False
+    """Looks at sensors too; they are left out unless their flow, deployment or target is asked for by name."""
     created_since: int | None = None
     before: str | None = None
     """The id of the last run of the page before this one."""
@@ -332,6 +349,14 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     cache_entries: int = 0
     blobs: list[str] = []
     """Hashes that no row names any more: the result store may drop them."""
+    logs: int = 0
+    """Batches of log lines that were too old, whatever their runs."""
+    ticks: int = 0
+    firings: int = 0
+    partitions: list[str] = []
+    """What was dropped whole, with an unknown number of events or batches in it."""
+    more: bool = False
+    """Whether there was more to do than one short step."""
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _PROJECT = "project"
 """The one table inside ``[tool.ostinato]``: it says what the folder's project is, see `ostinato.authoring.project`."""
 
+_OTHERS = ("OSTINATO_BENCH", "OSTINATO_CHANNEL_")
+"""Variables that begin like settings and are none: a channel's address belongs to the server's environment."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -57,7 +60,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inputs_limit: Count = 262_144
     """Inputs up to this many bytes are recorded for ``ostinato debug``; larger ones only when the task fails."""
     retention_days: Positive = 30.0
-    """Days after which runs that ended are forgotten."""
+    """Days after which runs that ended are forgotten, with their task runs, results and questions."""
+    retention_logs_days: Positive = 30.0
+    """Days after which log lines are forgotten, whatever their runs."""
+    retention_events_days: Positive = 14.0
+    """Days after which events are forgotten that everybody has read, and what automations came to."""
+    retention_ticks_days: Positive = 7.0
+    """Days after which it is forgotten what schedules and sensors came to each time, and looks at sensors."""
+    retention_archive: str = ""
+    """A folder or a bucket (``s3://…``) where runs are kept as compressed JSON before they are forgotten; or nothing."""
     display: Literal["auto", "live", "plain", "none"] = "auto"
     """What a run shows: a live display, plain lines, nothing; by itself live on a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -138,7 +149,7 @@ def _from_environment(environment: Mapping[str, str] | None) -> dict[str, tuple[
     return {
         name.removeprefix("OSTINATO_").lower(): (value, name)
         for name, value in variables.items()
-        if name.startswith("OSTINATO_") and not name.startswith("OSTINATO_BENCH")
+        if name.startswith("OSTINATO_") and not name.startswith(_OTHERS)
     }
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def now() -> datetime:
     """Return the time now, aware, in UTC; in a run the time of the first pass."""
-    return to_datetime(_journaled("now", SystemClock().now))
+    frame = find_frame()
+    clock = SystemClock() if frame is None or frame.runtime is None else frame.runtime.clock
+    return to_datetime(_journaled("now", clock.now))
 
 
 def uuid4() -> uuid.UUID:

@@ -60,7 +60,8 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     """JSON: what a run of it needs, like `Worker.resources`."""
     options: str = "{}"
     """JSON: what servers and workers must know of the flow's options: ``retry_on_oom`` ``{"times", "memory"}``,
-    ``timeout``, ``cold`` (a fresh process for each run)."""
+    ``timeout``, ``cold`` (a fresh process for each run), ``limits`` (a list of `ostinato.limits.Limit`s as data),
+    ``overlap`` ``{"policy", "key"}``, ``deadline``, ``owners``."""
     description: str = ""
     tags: list[str] = []
     code: str | None = None
@@ -73,6 +74,8 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     broken: str | None = None
     """Why its module cannot be imported any more; this is then the last good definition."""
     updated_at: int = 0
+    kind: str = "flow"
+    """``flow`` or ``sensor``."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +162,14 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """When the first wait is over by itself."""
     tickets: int = 0
     """How many runs could be claimed, counted up to 1,000."""
+    next_look_at: int | None = None
+    """When the first schedule must be looked at."""
+    next_alarm_at: int | None = None
+    """When the first automation, deadline, question or action must be."""
+    automations: int = 0
+    """How often automations have been changed."""
+    newest_event: int = 0
+    """The number of the newest event."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

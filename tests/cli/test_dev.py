@@ -138,6 +138,18 @@ def test_dev_tells_what_it_found_runs_it_and_ends_in_order(cli, dev):
     assert one.lines[-1] == "Ended in order."
 
 
+def test_dev_tells_what_schedules_will_start_first_and_starts_it(cli, dev):
+    flow = '@flow(schedule=[Every(seconds=1, name="often"), Cron("0 0 1 1 *", name="rarely")])'
+    schedules = "from ostinato.schedules import Cron, Every\n"
+    text = f"{schedules}from ostinato import flow\n\n{flow}\ndef ticking() -> int:\n    return 1\n"
+    cli.write("project/ticking.py", text)
+    one = dev()
+    assert one.says("ticking:rarely (by its schedule)")
+    assert one.said.index("ticking:often") < one.said.index("ticking:rarely")
+    until(lambda: [tick["outcome"] for tick in cli("schedules", "ticks", "ticking:often", "--json").data][1:], "2 ticks")
+    assert one.end() == 0
+
+
 def test_commands_work_through_the_server_too(cli, dev):
     url = dev().url
     run = cli("start", "quick", "--watch", "--json", OSTINATO_API=url).data

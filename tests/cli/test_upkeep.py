@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,21 @@ def test_check_compares_what_tasks_give_with_what_others_take(cli):
     assert [line for line, _ in found] == [18, 19, 22]
     assert found[0][1] == "name takes text: str, but count gives int"
     assert "cannot be called like this" in found[2][1]
+
+
+def test_check_refuses_schedules_that_could_start_nothing_with_file_and_line(cli):
+    head = "from ostinato import flow\nfrom ostinato.schedules import Cron, Every\n\n"
+    cli.write("lacking.py", head + "@flow(schedule=Every(hours=1))\ndef go(city: str): ...\n")
+    cli.write("nonsense.py", head + "@flow(schedule=Cron('0 25 * * *'))\ndef go(): ...\n")
+    said = cli("check", "lacking.py", "nonsense.py", "--json")
+    assert said.code == 1
+    lacking, nonsense = said.data
+    (finding,) = lacking["findings"]
+    assert finding["file"].endswith("lacking.py")
+    assert (finding["line"], "gives no value for city" in finding["message"]) == (4, True)
+    assert "the hour 25 is not in 0 to 23" in nonsense["error"]
+    assert "nonsense.py" in nonsense["error"]
+    assert "line 4" in nonsense["error"]
 
 
 def test_check_lists_flows_and_tasks_and_leaves_other_files_alone(cli):
@@ -190,3 +206,34 @@ def test_every_command_and_option_has_help():
 def test_the_page_about_the_command_line_is_fresh():
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert page.read_text() == render(), "run: python -m ostinato.cli.docs docs/cli.md"
+
+
+def test_db_info_and_a_dry_run_tell_what_goes_next(cli):
+    cli.run("shop.py")
+    kept = {each["name"]: each for each in cli("db", "info", "--json").data["kept"]}
+    assert (kept["runs"]["rows"], kept["runs"]["going"]) == (1, 0)
+    assert "kept for" in cli("db", "info").out.lower()
+    told = cli("db", "prune", "--older-than", "0s", "--dry-run", "--json").data
+    assert {each["name"]: each["going"] for each in told}["runs"] == 1
+    assert cli("runs", "list", "--json").data
+    only = cli("db", "prune", "--older-than", "0s", "--class", "logs", "--class", "events", "--json").data
+    assert (only["runs"], only["logs"] > 0, only["events"] > 0) == (0, True, True)
+    assert "Did you mean 'logs'?" in cli("db", "prune", "--class", "lgs").err
+
+
+def test_forgotten_runs_are_read_from_the_archive(cli):
+    cli.run("shop.py")
+    place = str(cli.write("archive/.keep", "").parent)
+    settings = {"OSTINATO_RETENTION_ARCHIVE": place}
+    assert cli("db", "prune", "--older-than", "0s", "--json", **settings).data["runs"] == 1
+    (listed,) = cli("archive", "list", "--json", **settings).data
+    assert listed["flow"] == "shop"
+    assert "succeeded" in cli("archive", "list", "--archive", place).out
+    shown = cli("archive", "show", listed["id"][-8:], **settings).out
+    assert "price[2]" in shown
+    assert "adding up" in shown
+    exported = cli("archive", "export", "--flow", "shop", **settings).out.splitlines()
+    assert len(exported) == 1
+    assert len(json.loads(exported[0])["task_runs"]) == 7
+    assert "No archive is set" in cli("archive", "list").err
+    assert cli("archive", "export", "--since", "2099-01-01", **settings).out == ""

@@ -7,6 +7,7 @@ happens to them. The model is what a person would say must be true: what was ack
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -35,10 +36,13 @@ from ostinato.engine.lifecycle import Execute, Pause, Result, Save, live
 from ostinato.engine.memo import Memo, is_replayable, may_keep, succeed_to
 from ostinato.engine.rules import Rules
 from ostinato.errors import RunStateError, StaleEpochError, UnknownRunError
+from ostinato.history import Cuts
 from ostinato.ids import new_id
+from ostinato.io.results import ResultStore
 from ostinato.outcomes import Skip
 from ostinato.records import Commit, Event, Run, RunEnd, RunFilter, TaskRun, Worker
 from ostinato.retry import Retry
+from ostinato.runtime.retention import steps
 from ostinato.states import State, allowed
 from ostinato.store.sqlite import SqliteStore
 
@@ -400,10 +404,13 @@ class Model(RuleBasedStateMachine):
         (row,) = (row for row in self.store.list_task_runs(run_id) if row.seq == seq)
         self.acknowledged[run_id, row.id] = (state, b"mark")
 
-    @rule(age=st.sampled_from([0, 5, 20]), interrupted=st.booleans())
-    def prune(self, age: int, interrupted: bool) -> None:  # noqa: FBT001
+    @rule(age=st.sampled_from([0, 5, 20]), interrupted=st.booleans(), count=st.integers(1, 9))
+    def prune(self, age: int, interrupted: bool, count: int) -> None:  # noqa: FBT001
         before = {run.id: run for run in self.known()}
-        self.store.prune(self.clock.now() - age * 1_000_000, interrupted=interrupted)
+        old = self.clock.now() - age * 1_000_000
+        cuts = Cuts(runs=old, looks=old, logs=old, events=old, ticks=old, firings=old, interrupted=interrupted)
+        for _ in itertools.islice(steps(self.store, ResultStore("memory://"), cuts), count):
+            pass  # it may be broken off after any step
         left = set()
         for run_id, run in before.items():
             try:

@@ -46,6 +46,9 @@ class House:
         self.changes += 1
         self.dispatcher.hint()
 
+    def on_stored(self, heard: Callable[[], None]) -> None:
+        pass
+
     def close(self) -> None:
         self._threads.shutdown()
 

@@ -12,8 +12,9 @@ from tests.loops.conftest import play, queued, seen, worker
 from tests.store.builders import a_deployed, a_project, a_run, ended, new_run
 
 from ostinato.clock import SECOND
-from ostinato.errors import StoreUnavailableError
+from ostinato.errors import StoreError, StoreUnavailableError
 from ostinato.io.results import ResultStore
+from ostinato.loops import pruner
 from ostinato.loops.loop import Loop
 from ostinato.loops.overseer import Overseer
 from ostinato.loops.pruner import Pruner
@@ -21,8 +22,10 @@ from ostinato.loops.rescuer import Rescuer, adopt
 from ostinato.loops.start import start_loops
 from ostinato.loops.surveyor import Surveyor
 from ostinato.loops.waker import Waker
-from ostinato.records import Commit, Suspension, Wait
+from ostinato.records import Commit, RunFilter, Suspension, Wait
+from ostinato.runtime.archive import Archive
 from ostinato.runtime.process import process_started, this_host
+from ostinato.settings import Settings
 from ostinato.states import State
 from ostinato.work import Offer, Pool, Queue, Survey
 
@@ -349,6 +352,35 @@ def test_old_runs_are_forgotten_by_one_server(open_house, clock):
     asyncio.run(Pruner(two).prune())
     assert not two.store.find_runs(old.id)
     assert two.store.find_runs(new.id)
+
+
+def test_a_pruner_that_failed_begins_anew_and_goes_on_where_much_is_left(house, store, clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(pruner, "_ROUND", 0.0)  # one moment of work a time
+    monkeypatch.setattr(pruner, "_AT_ONCE", 0.0)  # and one step a moment
+    house.settings = Settings(home=str(tmp_path), retention_archive=str(tmp_path / "archive"))
+    old = [ended(store) for _ in range(120)]
+    clock.move(31 * 86_400)
+    (tmp_path / "archive").write_text("no folder")
+    duty = Pruner(house)
+
+    async def body():
+        with pytest.raises(StoreError, match="archive"):
+            await forget_all(duty)
+        assert len(store.list_runs(RunFilter(limit=500))) == len(old)
+        (tmp_path / "archive").unlink()
+        assert await forget_all(duty) > 3
+
+    asyncio.run(body())
+    assert store.list_runs(RunFilter()) == []
+    assert len(list(Archive(str(tmp_path / "archive")).runs())) == len(old)
+
+
+async def forget_all(duty):
+    """Have a pruner work until nothing is left; return how often it did."""
+    rounds = 0
+    while await duty.prune() is not None:
+        rounds += 1
+    return rounds
 
 
 def test_source_of_a_project_that_nothing_needs_is_dropped_from_the_result_store(house, store, clock):

@@ -229,6 +229,15 @@ def test_held_runs_are_listed_by_worker_and_pool(store: Store) -> None:
     assert ids(store.list_held_runs("w2", pool="default")) == []
 
 
+def test_claimed_run_that_is_created_again_is_returned_and_not_queued(store: Store) -> None:
+    run = new_run(store, pool="default")
+    store.create(run)
+    (claimed,) = claim(store)
+    assert store.create(run) == claimed
+    assert store.list_tickets() == []
+    assert [stored.event.kind for stored in store.list_events(run.id)].count("run.queued") == 1
+
+
 def test_cancelled_run_in_the_queue_is_not_claimed(store: Store) -> None:
     run = queued(store)
     assert store.request_cancel(run.id).state is State.CANCELLED
@@ -399,3 +408,22 @@ def test_watcher_hears_what_another_store_has_queued(url: str, opener: Opener) -
     end_watching()
     there.close()
     assert heard.is_set()
+
+
+def test_a_low_priority_that_has_waited_long_goes_before_a_higher_one(store: Store, clock: ManualClock) -> None:
+    low = [queued(store, priority=0) for _ in range(2)]
+    clock.move(5 * 60 + 1)
+    high = [queued(store, priority=5) for _ in range(3)]
+    claimed = [run for _ in range(5) for run in claim(store)]
+    assert ids(claimed) == ids([*low, *high])
+
+
+def test_a_load_of_high_priority_starves_nobody(store: Store, clock: ManualClock) -> None:
+    low = queued(store, priority=0)
+    for minute in range(30):
+        queued(store, priority=10)
+        if low.id in ids(claim(store, f"w{minute}")):
+            assert 9 <= minute <= 12
+            return
+        clock.move(60)
+    raise AssertionError("it was never claimed")

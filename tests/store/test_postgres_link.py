@@ -14,12 +14,13 @@ from tests.postgres import PostgresServer
 from tests.store.builders import a_run, a_task_run, an_event, ended
 
 from ostinato.clock import ManualClock
-from ostinato.errors import SchemaError, SettingError, StaleEpochError, StoreUnavailableError
+from ostinato.errors import SchemaError, SettingError, StaleEpochError, StoreError, StoreUnavailableError
 from ostinato.records import Commit, RunEnd
 from ostinato.states import State
-from ostinato.store import migrate, postgres, postgres_link, statements
+from ostinato.store import migrate, postgres, postgres_link, postgres_session, statements
 from ostinato.store.open import open_store
 from ostinato.store.postgres import PostgresStore
+from ostinato.store.revisions import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,8 @@ def test_database_without_tables_asks_for_an_upgrade(postgres_server: PostgresSe
     with pytest.raises(SchemaError, match="ostinato db upgrade"):
         open_store(url)
     assert migrate.current(url) is None
-    assert migrate.upgrade(url) == (None, "0002")
-    assert migrate.upgrade(url) == ("0002", "0002")
+    assert migrate.upgrade(url) == (None, HEAD)
+    assert migrate.upgrade(url) == (HEAD, HEAD)
     open_store(url).close()
     postgres_server.drop_database(name)
 
@@ -217,7 +218,7 @@ def test_event_that_commits_late_is_not_passed_over(
     run = a_run(store)
     store.commit(run.id, 1, Commit(events=[an_event(run, "first")]))
     with psycopg.connect(postgres_url) as late:
-        statement = statements.for_postgres(postgres._OWN[statements.INSERT_EVENT])
+        statement = statements.for_postgres(postgres_session.OWN[statements.INSERT_EVENT])
         late.execute(statement, {"at": 1, "kind": "late", "run_id": "x", "seq": None, "data": "{}"})
         store.commit(run.id, 1, Commit(events=[an_event(run, "second")]))
         seen = store.list_events()
@@ -235,7 +236,7 @@ def test_commit_takes_the_gate_before_the_numbers_of_its_events(store: PostgresS
         connection.execute(statement, values | {"now": store.now()})
         (lowest,) = raw.execute(postgres._LOWEST_OPEN).fetchone() or (None,)
         given = raw.execute("SELECT last_value FROM event_id_seq").fetchone()
-        assert (lowest, given) == (1, (1,))
+        assert (lowest, given) == (0, (1,))
         connection.execute("ROLLBACK")
 
 
@@ -253,3 +254,38 @@ def test_deadlock_and_conflicts_are_tried_again(store: PostgresStore) -> None:
     assert original == "40P01"
     assert store._write(work) == 1
     assert len(tries) == 3
+
+
+def test_what_is_put_and_refused_takes_its_transaction_along(store: PostgresStore) -> None:
+    run = a_run(store)
+
+    def work(tx) -> None:
+        tx.put("UPDATE run SET flow = 'changed'")
+        tx.put("INSERT INTO blob (hash) VALUES ('a')")
+
+    with pytest.raises(StoreError, match="refused a row"):
+        store._write(work)
+    assert store.get_run(run.id).flow == run.flow
+
+
+def test_what_is_put_is_seen_by_the_next_question(store: PostgresStore) -> None:
+    def work(tx) -> tuple[list[object], int]:
+        tx.put("INSERT INTO blob (hash, run_id) VALUES ('a', 'b'), ('a', 'c')")
+        found = tx.ask(("SELECT count(*) FROM blob", {}), ("SELECT run_id FROM blob WHERE run_id > :id", {"id": "b"}))
+        tx.put("INSERT INTO blob (hash, run_id) VALUES ('a', 'd')")
+        return found, tx.change("DELETE FROM blob WHERE hash = :hash", hash="a")
+
+    assert store._write(work) == ([[(2,)], [("c",)]], 3)
+
+
+def test_statement_that_was_passed_over_is_prepared_when_it_is_run(store: PostgresStore) -> None:
+    def work(tx, digest: str) -> list[object]:
+        tx.put("INSERT INTO blob (hash, run_id) VALUES (:hash, 'b')", hash=digest)
+        tx.put("UPDATE blob SET run_id = 'c' WHERE run_id = 'never'")
+        return tx.rows("SELECT count(*) FROM blob")
+
+    assert store._write(lambda tx: work(tx, "a")) == [(1,)]
+    for _ in range(4):
+        with pytest.raises(StoreError, match="refused a row"):
+            store._write(lambda tx: work(tx, "a"))
+    assert store._write(lambda tx: work(tx, "b")) == [(2,)]

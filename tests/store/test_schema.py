@@ -56,7 +56,7 @@ def sqlite_schema(path: Path) -> tuple[dict[str, str], int]:
     rows = db.execute("SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     application = db.execute("PRAGMA application_id").fetchone()[0]
     db.close()
-    return {name: re.sub(r"\s+", " ", sql).strip() for name, sql in rows}, application
+    return {name: re.sub(r"\s+(?=[,)])", "", re.sub(r"\s+", " ", sql)).strip() for name, sql in rows}, application
 
 
 def test_sqlite_file_is_the_same_whether_made_at_once_or_by_migrations(tmp_path: Path) -> None:
@@ -92,12 +92,17 @@ def test_postgres_database_is_the_same_whether_made_at_once_or_by_migrations(
     postgres_server.drop_database(name)
 
 
+def is_no_partition(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or not re.fullmatch(r"(event|log)_(\w+)", name or "")
+
+
 def test_migrations_and_metadata_agree_in_alembics_own_eyes(postgres_url: str, tmp_path: Path) -> None:
     migrate.upgrade(f"sqlite:///{tmp_path}/x.db")
     for url in (f"sqlite:///{tmp_path}/x.db", postgres_url.replace("postgresql://", "postgresql+psycopg://")):
         engine = sa.create_engine(url)
         with engine.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+            context = MigrationContext.configure(connection, opts={"include_name": is_no_partition})
+            assert compare_metadata(context, schema.metadata) == []
         engine.dispose()
 
 
@@ -177,9 +182,10 @@ def test_statements_are_translated_for_each_driver() -> None:
 def test_record_becomes_a_row_and_the_same_record_again(table: str) -> None:
     record = TABLES[table]
     samples = {str: "a", int: 7, bool: True, bytes: b"\x00", list: ["x", "y"], State: State.WAITING, Role: Role.ADMIN}
+    samples[float] = 0.5
     full = record(**{name: samples[kind] for name, kind in kinds(record).items()})
     row = to_row(record)(full)
-    assert {type(cell) for cell in row} <= {str, int, bool, bytes}
+    assert {type(cell) for cell in row} <= {str, int, float, bool, bytes}
     assert to_record(record)(row) == full
 
 

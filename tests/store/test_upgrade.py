@@ -120,7 +120,7 @@ def test_code_of_the_version_before_goes_on_until_the_upgrade_is_finished(empty:
     newer = invented(tmp_path / "sql", upto=2)
     migrate.upgrade(empty)
     before = open_store(empty)
-    assert migrate.upgrade(empty, history=newer) == ("0002", "9001")
+    assert migrate.upgrade(empty, history=newer) == (HISTORY.head, "9001")
     before.secret("x")
     open_store(empty).close()
     newer.check("9001", "here")
@@ -139,7 +139,7 @@ def test_version_that_was_skipped_is_finished_by_the_next(empty: str, tmp_path: 
     newest = invented(tmp_path / "sql", upto=3)
     migrate.upgrade(empty)
     assert newest.needed == "9003"
-    assert migrate.upgrade(empty, history=newest) == ("0002", "9003")
+    assert migrate.upgrade(empty, history=newest) == (HISTORY.head, "9003")
     with pytest.raises(SchemaError, match="newer"):
         open_store(empty)
 
@@ -155,7 +155,7 @@ def test_revision_that_fails_leaves_the_one_before(empty: str, tmp_path: Path) -
     migrate.upgrade(empty)
     with pytest.raises(StoreUnavailableError, match="nowhere"):
         migrate.upgrade(empty, history=broken)
-    assert migrate.current(empty) == "0002"
+    assert migrate.current(empty) == HISTORY.head
     with pytest.raises(StoreUnavailableError):
         migrate.upgrade(empty, history=broken)
     open_store(empty).close()
@@ -173,3 +173,76 @@ def test_upgrade_loads_neither_alembic_nor_sqlalchemy(tmp_path: Path) -> None:
         [sys.executable, "-c", code, f"sqlite:///{tmp_path}/x.db"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+WRITE_EVENT = """
+    WITH guard AS MATERIALIZED (SELECT count(*) AS n FROM run),
+        gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(last_value) IS NULL AS locked FROM event_id_seq, guard),
+        line AS (INSERT INTO log (run_id, epoch, n, first_at, last_at, level, lines)
+            SELECT %(run)s, 1, %(n)s, %(at)s, %(at)s, 20, '[]' FROM gate ON CONFLICT DO NOTHING)
+    INSERT INTO event (at, kind, run_id, data, key)
+    SELECT %(at)s, 'thing', %(run)s, '{}', 'k' FROM gate WHERE locked IS NOT NULL"""
+
+
+def test_tables_become_partitions_beneath_a_writer_of_the_version_before(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url(postgres_server.new_database())
+    before = History(HISTORY.folder, HISTORY.revisions[:3])
+    migrate.upgrade(url, history=before)
+    written, failed, going = [0], list[Exception](), threading.Event()
+    done = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(url, autocommit=True, prepare_threshold=2) as connection:
+            while not done.is_set():
+                values = {"run": "r", "n": written[0] // 2, "at": 1_000_000 + written[0]}
+                try:
+                    connection.execute(WRITE_EVENT, values)
+                except psycopg.errors.DeadlockDetected:
+                    continue  # a worker tries it again
+                except psycopg.Error as error:
+                    failed.append(error)
+                    return
+                written[0] += 1
+                if written[0] == 50:
+                    going.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert going.wait(30)
+    assert migrate.upgrade(url) == ("0003", HISTORY.head)
+    goal = written[0] + 50
+    while written[0] < goal and thread.is_alive():
+        done.wait(0.01)
+    done.set()
+    thread.join(30)
+    assert not failed
+    store = open_store(url)
+    events = store.list_events(None, limit=100_000)
+    assert [event.id for event in events] == list(range(1, written[0] + 1))
+    assert len(store.read_logs("r", limit=100_000)) == -(-written[0] // 2)
+    found = store.find_event("thing", "k")
+    assert found is not None
+    assert found.id == 1
+    store.close()
+    with psycopg.connect(url) as connection:
+        kept = connection.execute("SELECT tableoid::regclass::text, count(*) FROM event GROUP BY 1").fetchall()
+        assert kept == [("event_0", written[0])]
+        (checks,) = (
+            connection.execute("SELECT count(*) FROM pg_constraint WHERE conname LIKE '%_bound'").fetchone() or ()
+        )
+        assert checks == 0
+
+
+def test_conversion_that_broke_off_is_taken_up_again(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url(postgres_server.new_database())
+    migrate.upgrade(url, history=History(HISTORY.folder, HISTORY.revisions[:3]))
+    execute(url, "INSERT INTO event (at, kind, run_id, data) VALUES (1, 'run.started', 'r', '{}')")
+    whole = HISTORY.sql("0004", "postgres")
+    parts = whole.split("COMMIT; BEGIN;")
+    for upto in range(1, len(parts)):
+        execute(url, "BEGIN;" + "COMMIT; BEGIN;".join(parts[:upto]) + "COMMIT;")
+        assert migrate.current(url) == "0003"
+    migrate.upgrade(url)
+    store = open_store(url)
+    assert [event.event.kind for event in store.list_events()] == ["run.started"]
+    store.close()

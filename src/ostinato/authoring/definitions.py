@@ -19,17 +19,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ostinato.authoring.blueprint import blueprint_of
+from ostinato.authoring.declared import Declared
 from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow
 from ostinato.authoring.schema import schema_of, values_of
+from ostinato.authoring.sensing import describe_sensor, name_of_sensor
 from ostinato.authoring.task import Task
+from ostinato.authoring.timetable import timetable
+from ostinato.automations import Automation
+from ostinato.deadlines import to_due
 from ostinato.errors import DefinitionError, OstinatoError
+from ostinato.sensors import Sensor
 from ostinato.work import DEFAULT_QUEUE, Deployed
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from ostinato.authoring.project import ProjectFolder
+    from ostinato.timing import AutomationRow, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,11 @@ class Definitions:
     """The work pools that tasks name."""
     _flows: dict[str, list[_Found]] = field(default_factory=dict)
     _variants: dict[str, dict[str, tuple[Deployment, str]]] = field(default_factory=dict)
+    _sensors: dict[str, dict[int, tuple[Sensor[Any, Any], str, str]]] = field(default_factory=dict)
+    """By name and by which it is: the sensor, the variable, its file."""
+    _schedules: dict[str, list[Schedule]] = field(default_factory=dict)
+    """By deployment."""
+    _automations: Declared = field(default_factory=Declared)
     _files: set[str] = field(default_factory=set)
 
     def add(self, module: ModuleType, file: str) -> None:
@@ -70,9 +82,55 @@ class Definitions:
                 self._flows.setdefault(value.name, []).append(_Found(value, attribute, file))
             elif issubclass(type(value), Task) and value.options.pool is not None:
                 self.pools.add(value.options.pool)
+            elif type(value) is Automation:
+                self._automations.add(value, attribute, self._below(file), file)
+            elif issubclass(type(value), Sensor):
+                self._add_sensor(value, attribute, file)
             elif type(value) is Deployment:
                 places = self._variants.setdefault(value.full_name, {})
                 places.setdefault(value.place or file, (value, file))
+
+    def _add_sensor(self, sensor: Sensor[Any, Any], attribute: str, file: str) -> None:
+        """Note a sensor; one that a module has imported from another belongs to the file that it is written in."""
+        known = self._sensors.setdefault(name_of_sensor(sensor, attribute), {})
+        if id(sensor) not in known or getattr(sensor.fn, "__module__", "") == Path(file).stem:
+            known[id(sensor)] = (sensor, attribute, file)
+
+    def sensors(self, taken: set[str]) -> tuple[list[Deployed], list[Schedule]]:
+        """Describe every sensor, by name, and its schedule; what cannot be is noted as an error.
+
+        Args:
+            taken: The names of flows and deployments.
+        """
+        deployed, schedules = [], []
+        for name, places in sorted(self._sensors.items()):
+            if len(places) > 1 or name in taken:
+                what = (
+                    f"sensors are called {name!r}" if len(places) > 1 else f"are called {name!r}, a flow and a sensor"
+                )
+                self._refuse_double(what, {self._below(file): file for _, _, file in places.values()})
+                continue
+            sensor, variable, file = next(iter(places.values()))
+            place = {"project": self.project.name, "pool": self.project.pool, "below": self._below(file)}
+            try:
+                made, schedule = describe_sensor(sensor, variable, file, **place)
+            except Exception as error:
+                self.fail(file, f"{name} cannot be deployed: {error}")
+                continue
+            deployed.append(made)
+            schedules.append(schedule)
+        return deployed, schedules
+
+    def schedules(self) -> list[Schedule]:
+        """List the schedules of what `deployed` has described."""
+        return [schedule for name in sorted(self._schedules) for schedule in self._schedules[name]]
+
+    def automations(self) -> list[AutomationRow]:
+        """Describe every automation, by name; two of one name are noted as errors."""
+        rows, doubles = self._automations.rows(self.project.name)
+        for name, places in doubles.items():
+            self._refuse_double(f"automations are called {name!r}", places)
+        return rows
 
     def fail(self, file: str, message: str) -> None:
         """Note what is wrong in a file."""
@@ -98,6 +156,7 @@ class Definitions:
                 self.fail(file, _homeless(variant))
             else:
                 self._describe(made, name, one, variant, file)
+        self._schedules = {name: found for name, found in self._schedules.items() if name in made}
         return [made[name] for name in sorted(made)]
 
     def _choose(self, name: str, found: list[_Found]) -> _Found | None:
@@ -132,8 +191,13 @@ class Definitions:
             made[name] = self._deployed(name, one, variant, file)
         except Exception as error:  # the user's own classes have a say in schemas
             made.pop(name, None)
-            what = str(error) if isinstance(error, OstinatoError) else f"{type(error).__name__}: {error}"
-            self.fail(file, f"{name} cannot be deployed: {what}")
+            self.fail(file, f"{name} cannot be deployed: {_said(error)}")
+            return
+        try:
+            self._schedules[name] = timetable(variant or Deployment(one.flow), self.project.name)
+        except Exception as error:  # likewise
+            self._schedules[name] = []
+            self.fail(file, f"The schedules of {name} cannot be deployed: {_said(error)}")
 
     def _deployed(self, name: str, one: _Found, variant: Deployment | None, file: str) -> Deployed:
         given = variant or Deployment(one.flow)
@@ -152,21 +216,26 @@ class Definitions:
             schema=_json(schema_of(flow.spec)),
             blueprint=_json(blueprint_of(flow)),
             resources=None if resources is None else resources.to_json(),
-            options=_json(self._options(flow, file)),
+            options=_json(self._options(given, file)),
             description=described or "",
             tags=sorted({*options.tags, *given.tags}),
             code=flow.spec.code,
             code_policy=options.code,
         )
 
-    def _options(self, flow: Flow[Any, Any], file: str) -> dict[str, Any]:
+    def _options(self, given: Deployment, file: str) -> dict[str, Any]:
+        flow, overlap = given.flow, given.overlaps
         retry = flow.options.retry
         wanted = {
             "file": self._below(file),
             "retry_on_oom": retry and retry.on_out_of_memory,
             "timeout": flow.options.timeout,
             "cold": flow.options.cold or None,
+            "limits": [limit.to_data() for limit in flow.options.limits] or None,
+            "overlap": None if overlap is None else overlap.to_data(),
             "environment": self.project.environment,
+            "owners": list(flow.options.owners) or None,
+            "deadline": None if (due := to_due(given.deadline)) is None else due.to_data(),
         }
         return {key: value for key, value in wanted.items() if value is not None}
 
@@ -178,6 +247,10 @@ def _written_in(flow: Flow[Any, Any]) -> tuple[str, int]:
     """Return the file and the line of a flow's function."""
     code = getattr(inspect.unwrap(flow.fn), "__code__", None)
     return ("", 0) if code is None else (str(Path(code.co_filename).absolute()), code.co_firstlineno)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, OstinatoError) else f"{type(error).__name__}: {error}"
 
 
 def _homeless(variant: Deployment) -> str:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ostinato.authoring.flow import Flow
 from ostinato.authoring.placing import name_of, pool_of, queue_of, resources_of
 from ostinato.authoring.task import tags_of
+from ostinato.deadlines import Due, to_due
 from ostinato.errors import DefinitionError, ParameterError, nearest
+from ostinato.limits import Overlap, to_overlap
+from ostinato.schedules import When, check_parameters, schedules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from ostinato.resources import Resources
 
@@ -36,6 +40,11 @@ class Deployment:
         tags: Labels besides the flow's.
         resources: What a run of it takes, instead of the flow's.
         description: Instead of the flow's docstring.
+        overlap: What happens when a run of it is started while another is under way, instead of the flow's: see
+            `ostinato.limits.Overlap`.
+        schedule: When it runs, one or several: see `ostinato.schedules`. Only the flow's own deployment, which has no
+            name, takes the flow's where there is none.
+        deadline: By when a run must have begun and ended, instead of the flow's: see `ostinato.deadlines.Due`.
 
     Raises:
         DefinitionError: If a value makes no sense.
@@ -51,6 +60,9 @@ class Deployment:
     tags: Iterable[str] = ()
     resources: Resources | None = None
     description: str | None = None
+    overlap: Overlap | str | None = None
+    schedule: When | Sequence[When] | None = None
+    deadline: Due | timedelta | None = None
     place: str = field(init=False, repr=False, compare=False, default="")
     """Where it is written, ``/path/file.py, line 3``: tells one that two modules hold from two of one name."""
 
@@ -66,15 +78,31 @@ class Deployment:
             message = f"Deployment(priority=...) must be a whole number, -{MOST_PRIORITY} to {MOST_PRIORITY}, got "
             raise DefinitionError(f"{message}{self.priority!r}.")
         pool_of(self.pool), queue_of(self.queue), resources_of(self.resources)
+        if (overlap := to_overlap(self.overlap)) is not None:
+            overlap.check(self.flow.spec.names)
         caller = sys._getframe(2)  # noqa: SLF001  # past the __init__ that dataclass makes
         object.__setattr__(self, "place", f"{caller.f_code.co_filename}, line {caller.f_lineno}")
         object.__setattr__(self, "tags", tags_of(self.tags))
+        object.__setattr__(self, "deadline", to_due(self.deadline) or self.flow.options.deadline)
+        object.__setattr__(self, "schedule", schedules_of(self.schedule))
+        check_parameters(self.schedules, self.flow.spec.names, self.full_name)
         object.__setattr__(self, "parameters", self._checked())
 
     @property
     def full_name(self) -> str:
         """The name it is started by: the flow's, or ``flow/variant``."""
         return self.flow.name if self.name is None else f"{self.flow.name}/{self.name}"
+
+    @property
+    def overlaps(self) -> Overlap | None:
+        """What happens when one of its runs is started while another is under way; None if both run."""
+        return self.flow.options.overlap if self.overlap is None else to_overlap(self.overlap)
+
+    @property
+    def schedules(self) -> tuple[When, ...]:
+        """When it runs."""
+        own = schedules_of(self.schedule)
+        return own or (self.flow.options.schedule if self.name is None else ())
 
     def __repr__(self) -> str:
         """Show the name."""

@@ -18,13 +18,15 @@ from ostinato.authoring.signature import P, R, Signature, T_co
 from ostinato.authoring.spec import Spec, spec_of
 from ostinato.authoring.task import KEEP, Keep, _function, seconds_of, tags_of
 from ostinato.context import Executor, find_frame
+from ostinato.deadlines import Due, to_due
 from ostinato.errors import DefinitionError, ParameterError, UsageError, nearest
 from ostinato.hooks import Hooks
-from ostinato.limits import Limit, to_limits
+from ostinato.limits import Limit, Overlap, to_limits, to_overlap
 from ostinato.retry import Retry, to_retry
+from ostinato.schedules import When, check_parameters, schedules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ostinato.handle import RunHandle
     from ostinato.resources import Resources
@@ -43,6 +45,7 @@ class FlowOptions:
     timeout: float | None = None
     executor: str | Executor | None = None
     limits: tuple[Limit, ...] = ()
+    overlap: Overlap | None = None
     resources: Resources | None = None
     pool: str | None = None
     queue: str | None = None
@@ -52,6 +55,9 @@ class FlowOptions:
     types: Literal["on", "off"] = "on"
     hooks: Hooks = Hooks()  # noqa: RUF009  # it is frozen
     tags: tuple[str, ...] = ()
+    schedule: tuple[When, ...] = ()
+    owners: tuple[str, ...] = ()
+    deadline: Due | None = None
     resume: bool = False
     key: str | None = None
     deployment: str | None = None
@@ -90,6 +96,9 @@ class Flow(Signature[P, T_co]):
         functools.update_wrapper(self, fn)
         for limit in options.limits:
             limit.check(self.spec.names)
+        if options.overlap is not None:
+            options.overlap.check(self.spec.names)
+        check_parameters(options.schedule, self.spec.names, self.name)
 
     @property
     def fn(self) -> Callable[P, T_co]:
@@ -196,6 +205,7 @@ class Flow(Signature[P, T_co]):
         timeout: float | timedelta | Keep | None = KEEP,
         executor: str | Executor | Keep | None = KEEP,
         limits: Limit | list[Limit] | Keep | None = KEEP,
+        overlap: Overlap | str | Keep | None = KEEP,
         resources: Resources | Keep | None = KEEP,
         pool: str | Keep | None = KEEP,
         queue: str | Keep | None = KEEP,
@@ -205,6 +215,9 @@ class Flow(Signature[P, T_co]):
         types: Literal["on", "off"] | Keep = KEEP,
         hooks: Hooks | Keep = KEEP,
         tags: Iterable[str] | Keep = KEEP,
+        schedule: When | Sequence[When] | Keep | None = KEEP,
+        owners: Iterable[str] | Keep = KEEP,
+        deadline: Due | timedelta | Keep | None = KEEP,
         resume: bool | Keep = KEEP,
         key: str | Keep | None = KEEP,
         deployment: str | Keep | None = KEEP,
@@ -218,7 +231,9 @@ class Flow(Signature[P, T_co]):
             retry: When a run that failed is tried again: finished task runs stay.
             timeout: Seconds after which a run is stopped and has failed.
             executor: Where its task runs execute: ``threads``, ``processes``, ``inline`` or an `Executor`.
-            limits: Concurrency limits that its runs pass.
+            limits: Concurrency limits that its runs pass, over all processes.
+            overlap: What happens when a run is started while another is under way: ``allow``, ``queue``, ``skip``,
+                ``cancel_new``, ``cancel_running``, or `ostinato.limits.Overlap` with a key. Not for calls in a body.
             resources: What a run of it takes of the machine: workers pack by it.
             pool: The work pool whose workers run it once it is deployed.
             queue: The queue in that pool.
@@ -228,6 +243,9 @@ class Flow(Signature[P, T_co]):
             types: ``off`` to leave arguments and results unchecked.
             hooks: What to call when its runs change state.
             tags: Labels to find its runs by.
+            schedule: When it runs once it is deployed, one or several: see `ostinato.schedules`.
+            owners: Who cares for it: automations find it by that.
+            deadline: By when a run must have begun and ended once it is deployed: see `ostinato.deadlines.Due`.
             resume: Go on with an interrupted run of the same parameters, if there is one.
             key: An idempotency key: a run of this flow that has it already is returned, not made again.
             deployment: Which deployment `start` starts, ``flow/variant``; by default the one named like the flow.
@@ -292,11 +310,22 @@ def _start_at(value: Any) -> datetime | timedelta | None:
     raise DefinitionError(message)
 
 
+def _owners(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(owner, str) and owner for owner in found):
+        raise DefinitionError(f"owners must be names of people or teams, got {value!r}.")
+    return found
+
+
 _READERS: dict[str, Any] = {
     "retry": to_retry,
     "timeout": seconds_of,
     "limits": to_limits,
+    "overlap": to_overlap,
     "tags": tags_of,
+    "schedule": schedules_of,
+    "owners": _owners,
+    "deadline": to_due,
     "types": _one_of("types", "on", "off"),
     "resources": resources_of,
     "pool": pool_of,
@@ -329,6 +358,7 @@ def flow(
     timeout: float | timedelta | None = None,
     executor: str | Executor | None = None,
     limits: Limit | list[Limit] | None = None,
+    overlap: Overlap | str | None = None,
     resources: Resources | None = None,
     pool: str | None = None,
     queue: str | None = None,
@@ -338,6 +368,9 @@ def flow(
     types: Literal["on", "off"] = "on",
     hooks: Hooks | None = None,
     tags: Iterable[str] = (),
+    schedule: When | Sequence[When] | None = None,
+    owners: Iterable[str] = (),
+    deadline: Due | timedelta | None = None,
 ) -> FlowDecorator: ...
 def flow(fn: Any = None, /, **options: Any) -> Any:
     """Make a flow of a function, bare (``@flow``) or with options (``@flow(retry=1, tags=["core"])``).

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ostinato.timing import AutomationRow, Schedule, Timing
 from ostinato.work import Deployed
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     root: str
     deployed: list[Deployed] = []
     """Its flows and deployments, by name; targets are absolute."""
+    schedules: list[Schedule] = []
+    """What is to start them, by name, sensors among them."""
+    automations: list[AutomationRow] = []
     errors: dict[str, str] = {}
     """What is wrong in a file, by its path below the root: a traceback, as a rule."""
     files: list[str] = []
@@ -73,6 +77,41 @@ def merge(stored: Sequence[Deployed], found: Sequence[Deployed], errors: dict[st
         removed=sorted(set(before) - set(everything)),
         broken=sorted(kept),
     )
+
+
+def merge_timing(stored: Timing, found: Timing, merged: Merged, errors: dict[str, str]) -> Timing:
+    """Decide what a project's schedules and automations are now.
+
+    Those of a deployment of which none was found are kept if its file is among those in error. An automation is of no
+    file: it is kept as long as any is in error.
+
+    Args:
+        stored: As the store has them.
+        found: As the scan found them.
+        merged: The deployments, as they are now.
+        errors: What is wrong, by file.
+    """
+    files = {item.name: file_of(item) for item in merged.deployed}
+    now = {item.name: item for item in found.schedules if item.deployment in files}
+    said = {item.deployment for item in found.schedules}
+    kept = {s.name: s for s in stored.schedules if s.deployment not in said and files.get(s.deployment) in errors}
+    schedules = kept | now
+    automations = {item.name: item for item in stored.automations} if errors else {}
+    automations |= {item.name: item for item in found.automations}
+    return Timing(
+        schedules=[schedules[name] for name in sorted(schedules)],
+        automations=[automations[name] for name in sorted(automations)],
+    )
+
+
+def same_timing(one: Timing, other: Timing) -> bool:
+    """Compare all that a project says; what the store remembers beside it is left out."""
+    return _declared(one) == _declared(other)
+
+
+def _declared(timing: Timing) -> tuple[object, ...]:
+    schedules = {s.name: (s.deployment, s.kind, s.spec, s.parameters, s.tags) for s in timing.schedules}
+    return schedules, {a.name: (a.spec, a.description) for a in timing.automations}
 
 
 def file_of(item: Deployed) -> str:

@@ -251,11 +251,15 @@ def look(order: _Order, mouth: _Mouth) -> Manifest:
         for name in _stale(modules.ambiguous):
             forget(name)
     deployed = found.deployed()
+    sensors, sensing = found.sensors({each.name for each in deployed})
+    automations = found.automations()
     files = [os.path.relpath(file, project.root).replace(os.sep, "/") for file in modules.files]
     return Manifest(
         name=project.name,
         root=project.root,
-        deployed=deployed,
+        deployed=sorted([*deployed, *sensors], key=lambda each: each.name),
+        schedules=[*found.schedules(), *sensing],
+        automations=automations,
         errors=dict(sorted(found.errors.items())),
         files=files,
         pools=sorted(found.pools),

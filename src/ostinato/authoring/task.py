@@ -170,7 +170,7 @@ class Task(Signature[P, T_co]):
             retry: When to try again; a number is short for ``Retry(number)``.
             timeout: Seconds after which an attempt is stopped and has failed.
             cache: Take the result of an earlier run where the key is the same.
-            limits: Concurrency limits that its runs pass.
+            limits: Concurrency limits that its runs pass, over all processes.
             resources: What a run of it takes: workers pack by it.
             executor: Where it executes: ``threads``, ``processes``, ``inline`` or an `Executor`.
             pool: The work pool whose workers run it, as a run of its own; None where the flow itself runs.

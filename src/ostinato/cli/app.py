@@ -36,12 +36,25 @@ EXAMPLES: Final = {
     "runs fork": "runs fork latest --from report -p year=2014",
     "runs mark": """runs mark latest 'fetch[3]' succeeded --value '{"rows": 0}'""",
     "db prune": "db prune --older-than 7d",
+    "archive export": "archive export --flow weather --since 2026-01-01 > runs.jsonl",
     "dev": "dev flows/ --slots 4",
     "start": """start weather -p 'cities=["Oslo", "Lima"]' --watch""",
     "runs why": "runs why latest 'fetch[3]'",
     "worker": "worker --pool gpu --slots 2 --resource gpu=1 --resource memory=16GiB",
     "pools create": "pools create nightly slow --priority -10",
+    "limits show": "limits show db",
+    "limits set": "limits set db --slots 10",
+    "schedules add": "schedules add weather --cron '0 6 * * 1-5' --timezone Europe/Oslo -p city=Oslo",
+    "schedules preview": "schedules preview flows/weather.py:weather --from 2026-03-28",
+    "schedules replay": "schedules replay weather --since 2026-01-31T06:00",
+    "sensors test": "sensors test flows/orders.py:new_orders --cursor 1200",
+    "automations test": """automations test alarm --event '{"kind": "orders.landed", "key": "4711"}'""",
+    "automations silence": "automations silence alarm --for 2h",
+    "simulate": "simulate --from 2026-01-01 --to 7d --workers 2 --slots 4 --chart load.svg",
     "events tail": "events tail -f --kind run.failed",
+    "events emit": """events emit orders.landed --key 4711 --data '{"rows": 7}'""",
+    "asks answer": "asks answer 0kf3… -p ok=true -p 'note=as agreed'",
+    "webhooks add": "webhooks add orders --kind orders.landed --key-from data.id",
     "users create": "users create ada --role admin",
     "tokens create": "tokens create workers --role worker --pool gpu --expires 90d",
 }
@@ -57,11 +70,61 @@ _GROUPS: Final = {
             "remove": ("deployments:remove", "Remove a project with all its deployments."),
         },
     ),
+    "schedules": (
+        "Look after schedules: what starts runs at certain times or upon certain events.",
+        {
+            "list": ("schedules:list_schedules", "List schedules, and when each starts something next."),
+            "show": ("schedules:show", "Show a schedule, and why it starts nothing."),
+            "preview": ("schedules:preview_schedule", "Show when it will start runs."),
+            "ticks": ("schedules:list_ticks", "Show what it came to each time."),
+            "pause": ("schedules:pause", "Have it start nothing."),
+            "resume": ("schedules:resume", "Let it go on, from now."),
+            "replay": ("schedules:replay", "Have it decide again from a time or an event on."),
+            "add": ("schedules:add", "Add a schedule by hand."),
+            "remove": ("schedules:remove", "Remove one that was added by hand."),
+        },
+    ),
+    "sensors": (
+        "Look after sensors: functions that look at something outside and request runs.",
+        {
+            "list": ("sensors:list_sensors", "List sensors, and how their last looks went."),
+            "show": ("sensors:show", "Show a sensor, its cursor and its last looks."),
+            "test": ("sensors:look_here", "Look here, once, and start nothing."),
+            "ticks": ("sensors:list_ticks", "Show what its looks came to."),
+            "pause": ("sensors:pause", "Have nobody look."),
+            "resume": ("sensors:resume", "Let it be looked at again."),
+            "reset": ("sensors:reset", "Set its cursor, or forget it, and look now."),
+        },
+    ),
+    "automations": (
+        "Look after automations: what is done when something happens, or does not.",
+        {
+            "list": ("automations:list_automations", "List automations, and what each waits for."),
+            "show": ("automations:show", "Show an automation, and what it came to last."),
+            "test": ("automations:play_through", "Play events through it: what would be done."),
+            "firings": ("automations:list_firings", "List what automations came to."),
+            "ack": ("automations:acknowledge", "Say that you look after a firing."),
+            "pause": ("automations:pause", "Have it see nothing."),
+            "resume": ("automations:resume", "Let it see what happens from now on."),
+            "silence": ("automations:silence", "Have it do nothing for a while."),
+            "add": ("automations:add", "Add an automation by hand."),
+            "remove": ("automations:remove", "Remove one that was added by hand."),
+        },
+    ),
     "workers": (
         "Look after the workers.",
         {
             "list": ("workers:list_workers", "List the workers and how busy they are."),
             "drain": ("workers:drain", "Have a worker take no more runs and end."),
+        },
+    ),
+    "limits": (
+        "Look after limits: who holds them, who waits.",
+        {
+            "list": ("limits:list_limits", "List limits, and how full they are."),
+            "show": ("limits:show_limit", "Show who holds a limit, and who waits for it."),
+            "set": ("limits:set_limit", "Declare a limit by hand."),
+            "remove": ("limits:remove_limit", "Forget what was declared by hand."),
         },
     ),
     "pools": (
@@ -74,7 +137,29 @@ _GROUPS: Final = {
             "remove": ("pools:remove", "Forget what was declared of a pool."),
         },
     ),
-    "events": ("See what happens.", {"tail": ("events:tail", "Show the last events, and those to come.")}),
+    "events": (
+        "See what happens, and tell what has.",
+        {
+            "tail": ("events:tail", "Show the last events, and those to come."),
+            "emit": ("events:emit", "Tell that something has happened."),
+        },
+    ),
+    "asks": (
+        "Look after the questions that runs wait for people to answer.",
+        {
+            "list": ("asks:list_asks", "List the questions that are open."),
+            "show": ("asks:show", "Show a question and the form of its answer."),
+            "answer": ("asks:answer", "Answer a question."),
+        },
+    ),
+    "webhooks": (
+        "Look after who may send events from outside.",
+        {
+            "list": ("webhooks:list_webhooks", "List webhooks by name."),
+            "add": ("webhooks:add", "Let somebody send events, signed with a secret."),
+            "remove": ("webhooks:remove", "Take no more messages of one."),
+        },
+    ),
     "users": (
         "Look after the users of a server.",
         {
@@ -97,7 +182,15 @@ _GROUPS: Final = {
         {
             "upgrade": ("database:upgrade", "Bring the database to this version's schema."),
             "info": ("database:info", "Show what the database is and how much is in it."),
-            "prune": ("database:prune", "Forget runs that ended long ago."),
+            "prune": ("database:prune", "Forget what is old."),
+        },
+    ),
+    "archive": (
+        "Look at runs that were forgotten, in the archive.",
+        {
+            "list": ("archive:list_runs", "List archived runs, those that ended last first."),
+            "show": ("archive:show_run", "Show an archived run."),
+            "export": ("archive:export", "Write archived runs as JSON lines."),
         },
     ),
     "config": (
@@ -110,8 +203,11 @@ _GROUPS: Final = {
 _ORDER: Final = (
     *("run", "dev", "deploy", "start", "runs", "list", "show", "why", "logs", "watch", "create", "pause"),
     *("resume", "retry", "rerun", "fork", "cancel", "mark", "drain", "disable", "enable", "revoke", "remove"),
-    *("deployments", "server", "worker", "workers", "pools", "events", "tail", "debug", "check"),
-    *("users", "tokens", "db", "upgrade", "info", "prune", "config", "doctor"),
+    *("test", "reset", "preview", "ticks", "replay", "add", "firings", "ack", "silence"),
+    *("deployments", "schedules", "sensors", "automations", "server", "worker", "workers", "pools"),
+    *("limits", "set"),
+    *("events", "tail", "emit", "asks", "answer", "webhooks", "debug", "check", "simulate"),
+    *("users", "tokens", "db", "upgrade", "info", "prune", "archive", "export", "config", "doctor"),
 )
 
 
@@ -141,6 +237,7 @@ def make_app() -> App:
         app.command(group)
     _add(app, "debug", "debug:debug", "Run a recorded task run again here, by itself.")
     _add(app, "check", "check:check", "Check flow files without running them.")
+    _add(app, "simulate", "simulate:simulate", "Play schedules, limits and workers ahead.")
     _add(app, "doctor", "doctor:doctor", "Check that this installation can do its work.")
     for flag, text in (("--help", "Show this and exit."), ("--version", "Show the version and exit.")):
         app[flag].help = text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from rich.text import Text
 
+from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.load import flows_of, forget, load_file, tasks_of
+from ostinato.authoring.timetable import faults
 from ostinato.cli.ending import clean_stdout
 from ostinato.cli.options import AsJson  # noqa: TC001  # cyclopts reads annotations when it runs
 from ostinato.cli.screen import show, show_json
@@ -20,7 +23,8 @@ from ostinato.cli.wiring import Finding, findings
 from ostinato.errors import OstinatoError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import ModuleType
 
     from ostinato.authoring.flow import Flow
     from ostinato.authoring.task import Task
@@ -91,6 +95,8 @@ def _check(file: Path) -> Checked:
         callers: list[Flow[Any, Any] | Task[Any, Any]] = [*flows.values(), *tasks.values()]
         for caller in callers:
             seen |= {(found.file, found.line, found.message): found for found in findings(caller)}
+        for found in _faults(module, flows.values()):
+            seen[found.file, found.line, found.message] = found
         result.findings = sorted(seen.values(), key=lambda found: (found.file, found.line))
     except OstinatoError as error:
         result.error = str(error)
@@ -102,6 +108,18 @@ def _check(file: Path) -> Checked:
             if origin and folder in Path(origin).parents and "-packages" not in origin:
                 forget(name)
     return result
+
+
+def _faults(module: ModuleType, flows: Iterable[Flow[Any, Any]]) -> Iterator[Finding]:
+    """Yield what is wrong with the schedules of flows and deployments."""
+    for flow in flows:
+        code = getattr(inspect.unwrap(flow.fn), "__code__", None)
+        file, line = ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
+        yield from (Finding(file, line, message) for message in faults(Deployment(flow)))
+    for value in list(vars(module).values()):
+        if type(value) is Deployment and value.schedule:
+            file, _, written = value.place.rpartition(", line ")
+            yield from (Finding(file, int(written), message) for message in faults(value))
 
 
 def _tell(results: Sequence[Checked]) -> None:

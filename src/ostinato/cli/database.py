@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -10,13 +12,22 @@ from cyclopts import Parameter
 from ostinato.cli.options import AsJson, store
 from ostinato.cli.screen import show, show_json, size_text, table
 from ostinato.cli.spans import seconds_of
+from ostinato.clock import SECOND, to_rfc3339
 from ostinato.io.blobs import safe_url
 from ostinato.io.results import ResultStore
+from ostinato.records import Pruned
 from ostinato.runtime.finding import store_of
 from ostinato.runtime.process import sweep
-from ostinato.runtime.retention import prune as forget
+from ostinato.runtime.retention import add, archive_of, cuts_of, steps
 from ostinato.settings import load_settings
 from ostinato.store import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from ostinato.history import Held, Kept
 
 Age = Annotated[str | None, Parameter(name="--older-than", help="Their age: 30d, 12h, 45min. By default the setting.")]
 Interrupted = Annotated[
@@ -26,8 +37,14 @@ Finish = Annotated[
     bool,
     Parameter(name="--finish", negative=(), help="The last steps too: no process of the version before runs now."),
 ]
+Class = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--class", negative=(), help="Only this: runs, looks, logs, events, ticks or firings. Several times."
+    ),
+]
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative=(), help="Only show what would go.")]
 _DAY = 86_400
-_AT_ONCE = 1000
 
 
 def upgrade(*, finish: Finish = False, json: AsJson = False) -> None:
@@ -47,11 +64,11 @@ def upgrade(*, finish: Finish = False, json: AsJson = False) -> None:
 
 
 def info(*, json: AsJson = False) -> None:
-    """Show what the database is, and how much is in it."""
+    """Show what the database is, how much is in it, and what the next pruning will remove."""
     with store() as opened:
-        found = opened.info()
+        found, kept = opened.info(), opened.list_kept(cuts_of(load_settings(), opened.now()))
     if json:
-        show_json(msgspec.structs.asdict(found))
+        show_json(msgspec.structs.asdict(found) | {"kept": [_as_json(each) for each in kept]})
         return
     made = table("", "", whole=("",))
     made.show_header = False
@@ -64,27 +81,78 @@ def info(*, json: AsJson = False) -> None:
         *((name, f"{count:,}") for name, count in found.counts.items()),
     ):
         made.add_row(name.replace("_", " "), str(value))
-    show(made)
+    show(made, "", _overview(kept))
 
 
-def prune(*, older_than: Age = None, interrupted: Interrupted = False, json: AsJson = False) -> None:
-    """Forget runs that ended long ago, with all that hangs on them; what can still be reached is kept."""
+def prune(
+    *,
+    older_than: Age = None,
+    only: Class = (),
+    interrupted: Interrupted = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Forget what is old, each class at its age; what can still be reached, resumed or read by somebody is kept."""
     settings = load_settings()
-    days = settings.retention_days if older_than is None else seconds_of(older_than, "--older-than", unit="d") / _DAY
-    results = ResultStore(settings.results_url, token=settings.token)
-    runs = entries = blobs = 0
+    days = None if older_than is None else seconds_of(older_than, "--older-than", unit="d") / _DAY
     with store_of(settings) as opened:
         sweep(opened)
-        while True:
-            pruned = forget(opened, results, days, interrupted=interrupted, limit=_AT_ONCE)
-            runs, entries, blobs = runs + pruned.runs, entries + pruned.cache_entries, blobs + len(pruned.blobs)
-            if not pruned.runs:
-                break
+        cuts = cuts_of(settings, opened.now(), days=days, only=only, interrupted=interrupted)
+        if dry_run:
+            kept = [each for each in opened.list_kept(cuts) if not only or each.name in only]
+            show_json([_as_json(each) for each in kept]) if json else show(_overview(kept))
+            return
+        results = ResultStore(settings.results_url, token=settings.token)
+        pruned = functools.reduce(add, steps(opened, results, cuts, archive_of(settings)), Pruned())
     if json:
-        show_json({"runs": runs, "cache_entries": entries, "blobs": blobs})
+        show_json(msgspec.structs.asdict(pruned) | {"blobs": len(pruned.blobs)})
     else:
-        print(f"Forgot {_many(runs, 'run')}, {_many(entries, 'cached result')} and {_many(blobs, 'stored file')}.")
+        print(f"Forgot {_told(pruned)}.")
+
+
+def _told(pruned: Pruned) -> str:
+    """Say what went; of what is rare, only what there was."""
+    always = [_many(pruned.runs, "run"), _many(pruned.cache_entries, "cached result")]
+    rare = {"event": pruned.events, "batch of log lines": pruned.logs, "tick": pruned.ticks, "firing": pruned.firings}
+    some = [_many(count, noun) for noun, count in rare.items() if count]
+    whole = [f"the whole of {', '.join(pruned.partitions)}"] if pruned.partitions else []
+    *first, last = [*always, *some, *whole, _many(len(pruned.blobs), "stored file")]
+    return f"{', '.join(first)} and {last}"
+
+
+def _overview(kept: Sequence[Kept]) -> Table:
+    """Show each class: how much, how old, what goes next and what keeps the rest."""
+    sized = any(each.size is not None for each in kept)
+    titles = ("class", "rows", *(("size",) if sized else ()), "oldest", "kept for", "to go", "held by")
+    made = table(*titles, right=("rows", "size", "oldest", "kept for", "to go"), whole=titles[:-1])
+    now = time.time() * SECOND
+    for each in kept:
+        made.add_row(
+            each.name,
+            f"{each.rows:,}",
+            *(("" if each.size is None else size_text(each.size),) if sized else ()),
+            _days(each.oldest_at, now),
+            "" if each.name == "cache" else _days(each.before, now),
+            f"{each.going:,}",
+            ", ".join(_holder(held) for held in each.held),
+        )
+    return made
+
+
+def _days(instant: int | None, now: float) -> str:
+    return "" if instant is None else f"{max(0.0, (now - instant) / SECOND / _DAY):.1f} d"
+
+
+def _holder(held: Held) -> str:
+    return f"{held.by} ({held.count:,} unread)" if held.count else held.by
+
+
+def _as_json(kept: Kept) -> dict[str, Any]:
+    instants = {"oldest_at": to_rfc3339(kept.oldest_at), "before": to_rfc3339(kept.before)}
+    return msgspec.to_builtins(kept) | instants  # type: ignore[no-any-return]
 
 
 def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    head, of, tail = noun.partition(" of ")
+    plural = "" if count == 1 else "es" if head.endswith("ch") else "s"
+    return f"{count:,} {head}{plural}{of}{tail}"

@@ -27,7 +27,8 @@ ProjectName = Annotated[str, Parameter(name="PROJECT", help="A project's name, a
 def list_deployments(*, project: OfProject = None, json: AsJson = False) -> None:
     """List what is deployed: the flows that can be started from outside."""
     with store() as opened:
-        found, now = opened.list_deployed(project=project), opened.now()
+        found = [each for each in opened.list_deployed(project=project) if each.kind != "sensor"]
+        now = opened.now()
     if json:
         show_json([shape(deployed) for deployed in found])
         return

@@ -32,10 +32,12 @@ from ostinato.cli.lines import speak
 from ostinato.errors import OstinatoError, UsageError
 from ostinato.runtime.deploying import Report
 from ostinato.runtime.deploying import deploy as deploy_project
+from ostinato.runtime.timetable import next_of
 from ostinato.runtime.worker import Worker, WorkerPlan
 from ostinato.server.accounts import PREFIX
 from ostinato.server.serving import HOST, PORT, Serving
 from ostinato.settings import Settings, load_settings
+from ostinato.timing import ScheduleFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +55,8 @@ Pools = Annotated[
         name="--pool", negative=(), help="A work pool to serve; repeatable. By default those that flows and tasks name."
     ),
 ]
+_SHOWN = 5
+"""So many runs that schedules will start are told."""
 _GRACE = 2.0
 """Seconds that runs have to end at Ctrl-C; those that have not go on with the next start."""
 
@@ -168,14 +172,30 @@ class Dev:
                 self._tell_reload(changed, found, time.monotonic() - began)
 
     def _introduce(self, report: Report) -> None:
-        names = [deployed.name for deployed in report.deployed]
-        flows = "no flow yet" if not names else "1 flow" if len(names) == 1 else f"{len(names)} flows"
-        self._say(f"Project {report.project.name} in {report.project.root}: {flows}.")
-        for deployed in report.deployed:
+        flows = [deployed for deployed in report.deployed if deployed.kind == "flow"]
+        names = [deployed.name for deployed in flows]
+        count = "no flow yet" if not names else "1 flow" if len(names) == 1 else f"{len(names)} flows"
+        self._say(f"Project {report.project.name} in {report.project.root}: {count}.")
+        for deployed in flows:
             target = os.path.relpath(deployed.target, report.project.root)
             self._say(f"  {deployed.name:<24} pool {deployed.pool:<12} {target}")
+        sensors = [deployed.name for deployed in report.deployed if deployed.kind == "sensor"]
+        if sensors:
+            self._say(f"Sensors: {', '.join(sensors)}.")
+        for line in self._next_runs():
+            self._say(line)
         if names:
             self._say(f"Start one: ostinato start {names[0]}")
+
+    def _next_runs(self) -> list[str]:
+        """Tell what the project's schedules will start first."""
+        store, now = self._serving.store, self._serving.store.now()
+        rows = store.list_schedules(ScheduleFilter(kinds=["time"], project=self._folder.name))
+        coming = [item for row in rows if not row.paused and (item := next_of(row, now)) is not None]
+        coming.sort(key=lambda item: item[1].starts_at)
+        left = len(coming) - _SHOWN
+        more = [f"  … and {left} more: ostinato schedules list"] if left > 0 else []
+        return [*(f"  {item.local:<26} {name} (by its schedule)" for name, item in coming[:_SHOWN]), *more]
 
     def _tell_reload(self, changed: set[str], report: Report, seconds: float) -> None:
         files = ", ".join(sorted({os.path.relpath(file, self._folder.root) for file in changed} - set(report.errors)))

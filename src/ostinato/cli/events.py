@@ -1,7 +1,8 @@
-"""``ostinato events tail``."""
+"""``ostinato events tail | emit``."""
 
 from __future__ import annotations
 
+import json as jsons
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,10 +12,12 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from ostinato.cli.options import AsJson, store
-from ostinato.cli.screen import console
+from ostinato.cli.screen import console, show_json
 from ostinato.clock import to_datetime, to_rfc3339
 from ostinato.errors import UsageError
+from ostinato.runtime.emitting import emit_to
 from ostinato.runtime.finding import find_run
+from ostinato.waiting import check_emitted, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,10 @@ Kind = Annotated[
     str | None, Parameter(name="--kind", help="Only of this kind, or those that begin so: run.failed, audit.")
 ]
 Last = Annotated[int, Parameter(name=["--limit", "-n"], help="How many of the past; 20 by default.")]
+
+NewKind = Annotated[str, Parameter(name="KIND", help="What has happened: orders.landed.")]
+Key = Annotated[str, Parameter(name="--key", help="What it is about, for those who wait for just that.")]
+Data = Annotated[str, Parameter(name="--data", help="JSON that comes with it.")]
 
 _PAGE: Final = 1000
 _LOOK_AGAIN: Final = 0.5
@@ -54,6 +61,24 @@ def tail(
                 if _fits(found, kind):
                     _tell(found, as_json=json)
             time.sleep(_LOOK_AGAIN)
+
+
+def emit(kind: NewKind, /, *, key: Key = "", data: Data = "null", json: AsJson = False) -> None:
+    """Tell that something has happened: whoever waits for it goes on."""
+    check_emitted(kind, key)
+    with store() as opened:
+        event = emit_to(opened, kind, key, to_json(_parsed(data)))
+    if json:
+        show_json({"kind": kind, "key": key, "at": to_rfc3339(event.at)})
+    else:
+        print(f"Event {kind}{f' with the key {key}' if key else ''} is stored.")
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return jsons.loads(data)
+    except ValueError as error:
+        raise UsageError(f"--data is no JSON: {error}. For example: --data '{{\"rows\": 7}}'.") from None
 
 
 def _past(opened: Store, run_id: str | None, kind: str | None, limit: int, last: int) -> deque[StoredEvent]:
@@ -94,7 +119,7 @@ def _fits(found: StoredEvent, kind: str | None) -> bool:
 
 def _tell(found: StoredEvent, *, as_json: bool) -> None:
     event = found.event
-    data: dict[str, Any] = msgspec.json.decode(event.data)
+    data: Any = msgspec.json.decode(event.data)
     if as_json:
         at = to_rfc3339(event.at)
         shape = {
@@ -103,6 +128,7 @@ def _tell(found: StoredEvent, *, as_json: bool) -> None:
             "kind": event.kind,
             "run_id": event.run_id or None,
             "seq": event.seq,
+            "key": event.key,
             "data": data,
         }
         print(msgspec.json.encode(shape).decode(), flush=True)
@@ -113,7 +139,9 @@ def _tell(found: StoredEvent, *, as_json: bool) -> None:
     text.append(f"  {event.run_id or '-':<16}", "cyan")
     if event.seq is not None:
         text.append(f" #{event.seq}", "cyan")
-    for name, value in data.items():
+    if event.key:
+        text.append(f"  {event.key}", "magenta")
+    for name, value in (data if isinstance(data, dict) else {"data": data}).items():
         if value is not None:
             text.append(f"  {name}=", "dim").append(
                 value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -57,3 +57,8 @@ def sent_run_id(run_id: str, task_run: str, attempt: int) -> str:
 def started_run_id(run_id: str, task_run: str, clears: int) -> str:
     """Identify the run that a body starts by ``flow.start``: a clear starts another."""
     return derived_id(combine("started", run_id, task_run, clears.to_bytes(8, "big")))
+
+
+def asked_id(run_id: str, task_run: str, clears: int) -> str:
+    """Identify the question that a body asks: a clear asks anew."""
+    return derived_id(combine("asked", run_id, task_run, clears.to_bytes(8, "big")))

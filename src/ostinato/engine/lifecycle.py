@@ -3,10 +3,12 @@
 ```
 live ─► (trigger rule unmet) ─► Save skipped
      ─► Lookup ─► (hit) ─► Save succeeded, reason cached
-     ─► Acquire ─► Execute ─► Release ─► succeeded | failed | … ─► Save ─► the end
-          ▲     └► Save ─► Send ─┘    │
-          └──── Pause ◄── Save ◄──────┴─ retrying | waiting (snoozed)
+     ─► Enter ─► Acquire ─► Execute ─► Release ─► succeeded | failed | … ─► Save ─► Leave ─► the end
+          ▲            └► Save ─► Send ─┘    │
+          └──── Pause ◄── Leave ◄── Save ◄───┴─ retrying | waiting (snoozed)
 ```
+
+The slots of limits (`Enter`) are returned by the very commit that says how the attempt ended.
 
 A task of another pool is sent there: it becomes a run of its own, whose id is saved before that run exists. An earlier
 pass may have left a task run in the middle of a delay, or waiting for what was sent: it goes on from there.
@@ -26,6 +28,7 @@ from ostinato.engine.memo import attempt_of
 from ostinato.engine.rules import Gate, reason_not_to_run
 from ostinato.errors import TaskFailedError, TaskTimeoutError, UpstreamError
 from ostinato.future import Settled
+from ostinato.limits import Passing
 from ostinato.outcomes import Cancel, Cancelled, Skip, Snooze, Stop, TimedOut, failure_of, parse_failure
 from ostinato.records import CacheEntry, Commit, Event, TaskRun
 from ostinato.states import State
@@ -43,6 +46,16 @@ class Lookup(msgspec.Struct, frozen=True, gc=False):
     """Look for a cached result. Answer: a `Hit` or None."""
 
     key: str
+
+
+class Enter(msgspec.Struct, frozen=True, gc=False):
+    """Take a slot of each of these limits, waiting for it. Answer: nothing."""
+
+    limits: tuple[Passing, ...]
+
+
+class Leave(msgspec.Struct, frozen=True, gc=False):
+    """Know that the slots are returned, as far as anything was saved. Answer: nothing."""
 
 
 class Acquire(msgspec.Struct, frozen=True, gc=False):
@@ -114,7 +127,7 @@ class Result(msgspec.Struct, kw_only=True, gc=False):
     """The encoded inputs, where the row lacks them and the attempt failed."""
 
 
-Command = Lookup | Acquire | Release | Execute | Send | Save | Pause
+Command = Lookup | Enter | Leave | Acquire | Release | Execute | Send | Save | Pause
 
 
 def live(
@@ -153,20 +166,41 @@ def live(
     if row.due_at is not None:
         row = yield from _sit_out(row)
     while True:
-        row, result, kept = yield from _attempt(row, rules, memory, kept)
-        if isinstance(result.value, Snooze) and result.error is None:
-            again = (State.WAITING, "snoozed", result.value.seconds)
-        elif result.error is None and result.lost is None:
-            return (yield from _succeed(row, result, rules, kept, old_fp))
-        else:
-            row, again_after = _fail(row, result, rules)
-            if again_after is None:
-                return (yield from _give_up(row, result, kept))
-            memory = _memory(row, rules)
-            again = (State.RETRYING, row.reason or "failed", again_after)
-        ended = replace(row, started_at=result.started_at, finished_at=result.finished_at, child_run_id=None)
-        row = yield from _again(ended, *again, kept)
+        if rules.limits:
+            yield Enter(rules.limits)
+        try:
+            row, result, kept = yield from _attempt(row, rules, memory, kept)
+            ended = yield from _conclude(row, result, rules, kept, old_fp)
+        finally:
+            if rules.limits:
+                yield Leave()
+        if isinstance(ended, Settled):
+            return ended
+        if ended.state is State.RETRYING:
+            memory = _memory(ended, rules)
+        row = yield from _sit_out(ended)
         kept = ()
+
+
+def _conclude(
+    row: TaskRun, result: Result, rules: Rules, kept: Sequence[Attempt], old_fp: bytes | None
+) -> Generator[Command, Any, Settled | TaskRun]:
+    """Commit how an attempt ended: how the task run ended, or the row as which it waits for the next attempt."""
+    if isinstance(result.value, Snooze) and result.error is None:
+        again = (State.WAITING, "snoozed", result.value.seconds)
+    elif result.error is None and result.lost is None:
+        return (yield from _succeed(row, result, rules, kept, old_fp))
+    else:
+        row, again_after = _fail(row, result, rules)
+        if again_after is None:
+            return (yield from _give_up(row, result, kept, leaves=_leaves(row, rules)))
+        again = (State.RETRYING, row.reason or "failed", again_after)
+    ended = replace(row, started_at=result.started_at, finished_at=result.finished_at, child_run_id=None)
+    return (yield from _again(ended, *again, kept, leaves=_leaves(row, rules)))
+
+
+def _leaves(row: TaskRun, rules: Rules) -> tuple[int, ...]:
+    return (row.seq,) if rules.limits else ()
 
 
 def _attempt(
@@ -222,7 +256,8 @@ def _succeed(
         result_fp=result.fp,
         error=None,
     )
-    entries = Commit(task_runs=(row,), attempts=kept, blobs=() if result.blob is None else (result.blob,))
+    blobs = () if result.blob is None else (result.blob,)
+    entries = Commit(task_runs=(row,), attempts=kept, blobs=blobs, leaves=_leaves(row, rules))
     if state is not State.SUCCEEDED:
         entries.events = (_event(row, value.why),)
     elif rules.cache_key is not None and result.stored is not None and result.fp is not None:
@@ -257,7 +292,9 @@ def _any_of(on: Any) -> BaseException | None:
     return first.__new__(first) if isinstance(first, type) and issubclass(first, BaseException) else None
 
 
-def _give_up(row: TaskRun, result: Result, kept: Sequence[Attempt]) -> Generator[Command, Any, Settled]:
+def _give_up(
+    row: TaskRun, result: Result, kept: Sequence[Attempt], *, leaves: Sequence[int]
+) -> Generator[Command, Any, Settled]:
     error = result.error
     if isinstance(error, Stop) and not isinstance(error, Cancelled):
         raise error  # the lease is lost: nothing may be written
@@ -268,20 +305,19 @@ def _give_up(row: TaskRun, result: Result, kept: Sequence[Attempt]) -> Generator
         state = State.CRASHED if result.lost is not None else State.FAILED
         reason = "lost" if result.lost is not None else row.reason
     row = replace(row, started_at=result.started_at, result=result.stored, inputs=row.inputs or result.inputs)
-    return (yield from _end(row, state, reason, kept, error=error, at=result.finished_at))
+    return (yield from _end(row, state, reason, kept, error=error, at=result.finished_at, leaves=leaves))
 
 
 def _again(
-    row: TaskRun, state: State, reason: str, seconds: float, kept: Sequence[Attempt]
+    row: TaskRun, state: State, reason: str, seconds: float, kept: Sequence[Attempt], *, leaves: Sequence[int]
 ) -> Generator[Command, Any, TaskRun]:
     due_at = (row.finished_at or row.created_at) + round(seconds * SECOND)
     waiting = replace(row, state=state, reason=reason, due_at=due_at)
     over = replace(row, state=State.FAILED if state is State.RETRYING else State.SUCCEEDED, reason=reason)
-    entries = Commit(
-        task_runs=(waiting,), attempts=(*kept, attempt_of(over)), events=(_event(waiting, in_seconds=seconds),)
-    )
+    event = _event(waiting, in_seconds=seconds)
+    entries = Commit(task_runs=(waiting,), attempts=(*kept, attempt_of(over)), events=(event,), leaves=leaves)
     yield Save(entries, waiting, None)
-    return (yield from _sit_out(waiting))
+    return waiting
 
 
 def _sit_out(row: TaskRun) -> Generator[Command, Any, TaskRun]:
@@ -322,10 +358,11 @@ def _end(
     error: BaseException | None = None,
     message: str = "",
     at: int | None = None,
+    leaves: Sequence[int] = (),
 ) -> Generator[Command, Any, Settled]:
     row = replace(row, state=state, reason=reason, finished_at=at or row.created_at)
     settled = _settle(row, error=None if isinstance(error, Stop) else error, message=message)
-    yield Save(Commit(task_runs=(row,), attempts=kept, events=(_event(row, message),)), row, settled)
+    yield Save(Commit(task_runs=(row,), attempts=kept, events=(_event(row, message),), leaves=leaves), row, settled)
     return settled
 
 

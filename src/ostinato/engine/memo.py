@@ -43,6 +43,10 @@ class Memo:
         with self._lock:
             return self._rows.pop(identity, None)
 
+    def of_kind(self, kind: str) -> list[TaskRun]:
+        """List those of a kind that have not been found yet."""
+        return [row for row in list(self._rows.values()) if row.kind == kind]
+
     def cover(self, seq: int) -> None:
         """Say that a task run's body is not run again, so that its children are not orphans."""
         self._replayed.add(seq)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ostinato.errors import DefinitionError, nearest
+from ostinato.limits import Passing
 from ostinato.retry import Retry
 from ostinato.states import State
 
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
 
 
 Gate = tuple[str, float, float]
-"""A limit or a resource that a task run passes: its name, how much there is of it, how much of that is taken."""
+"""A resource that a task run takes: its name, how much there is of it, how much of that is taken."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a task's options say about one of its runs."""
 
     retry: Retry | None = None
+    limits: tuple[Passing, ...] = ()
+    """The limits it passes, over all processes, in the order they are taken."""
     gates: tuple[Gate, ...] = ()
-    """What it passes, in the order it is taken."""
+    """What it takes of what this process has, in the order it is taken."""
     pool: str | None = None
     """The work pool that it is sent to; None to execute it here."""
     when: str = "all_succeeded"

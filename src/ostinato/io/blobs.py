@@ -82,24 +82,28 @@ def open_blobs(url: str, token: Callable[[], str] = str) -> Blobs:
         raise SettingError(message)
     if scheme in ("http", "https"):
         return RemoteBlobs(url, token)
-    return _open_bucket(url)
+    return Bucket(open_bucket(url), safe_url(url))
 
 
-def _open_bucket(url: str) -> Blobs:
+def open_bucket(url: str) -> Any:
+    """Open a bucket as obstore does.
+
+    Raises:
+        SettingError: It cannot be opened, or obstore is not installed.
+    """
     try:
         from obstore.store import MemoryStore, from_url  # 11 ms, and only for buckets
     except ImportError as error:
         message = f"The result store {safe_url(url)!r} needs the package obstore: pip install 'ostinato[buckets]'."
         raise SettingError(message) from error
     try:
-        store = MemoryStore() if url.startswith("memory:") else from_url(url)
+        return MemoryStore() if url.startswith("memory:") else from_url(url)
     except Exception as error:
         message = (
             f"The result store {safe_url(url)!r} cannot be opened ({_brief(error)}). Check the URL, OSTINATO_RESULTS "
             "and the credentials in the environment (AWS_*, GOOGLE_*, AZURE_*)."
         )
         raise SettingError(message) from error
-    return Bucket(store, safe_url(url))
 
 
 def safe_url(url: str) -> str:
@@ -137,19 +141,7 @@ class Folder:
         """Write beside, sync, rename into place, sync the folder."""
         shard = self._root / name[:2]
         self._make(shard)
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=shard)
-        try:
-            with open(handle, "wb", buffering=0) as file:  # noqa: PTH123  # a descriptor
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-                os.fsync(handle)
-            os.replace(temporary, shard / name)  # noqa: PTH105
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-            raise
-        _sync(shard)
+        write_whole(shard / name, data)
 
     def read(self, name: str) -> bytes:
         """Read a blob; FileNotFoundError if there is none."""
@@ -198,11 +190,33 @@ class Folder:
         """Make the folder of a shard, and those above it, for good."""
         if shard.name in self._shards and shard.is_dir():
             return
-        missing = [folder for folder in (shard, *shard.parents) if not folder.is_dir()]
-        for folder in reversed(missing):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _sync(folder.parent)
+        make_folder(shard)
         self._shards.add(shard.name)
+
+
+def make_folder(wanted: Path) -> None:
+    """Make a folder, and those above it, for good and for their owner only."""
+    missing = [folder for folder in (wanted, *wanted.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(folder.parent)
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a file in a folder that is there: beside, synced, renamed into place, the folder synced."""
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with open(handle, "wb", buffering=0) as file:  # noqa: PTH123  # a descriptor
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(handle)
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+    _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

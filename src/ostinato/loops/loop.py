@@ -47,6 +47,10 @@ class Host(Protocol):
         """Say that runs may have been queued or have ended."""
         ...
 
+    def on_stored(self, heard: Callable[[], None]) -> None:
+        """Call something, which only takes note, whenever something was stored here; from any thread."""
+        ...
+
 
 class Observed(Protocol):
     """Counts a round of a duty."""
@@ -86,6 +90,7 @@ class Loop:
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -99,6 +104,7 @@ class Loop:
 
     async def stop(self) -> None:
         """End it; what blocks in a thread is waited for there."""
+        self._ending = True  # for in Python 3.11 `wait_for` may swallow a cancellation
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -107,6 +113,8 @@ class Loop:
         pause = self._first
         while True:
             await self._wait(pause)
+            if self._ending:
+                return
             self._woken.clear()
             began = time.monotonic()
             pause = await self._once()

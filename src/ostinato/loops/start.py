@@ -2,7 +2,8 @@
 
 ```
 routes, store.watch ─hint─► dispatcher ──► polls of workers
-                                └─► surveyor ─Survey─► waker · rescuer · overseer      pruner (by itself)
+                                └─► surveyor ─Survey─► waker · rescuer · overseer · scheduler · consumer
+                                                  └──► alarms · automator ─► notifier         pruner (by itself)
 ```
 
 Two servers of one store need no agreement for what may be done twice without harm: surveying, sweeping, waking. What
@@ -15,12 +16,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ostinato.loops.alarms import Alarms
+from ostinato.loops.automator import Automator
+from ostinato.loops.consumer import Consumer
 from ostinato.loops.loop import Loop
+from ostinato.loops.notifier import Notifier
 from ostinato.loops.overseer import Overseer
 from ostinato.loops.pruner import Pruner
 from ostinato.loops.rescuer import Rescuer
+from ostinato.loops.scheduler import Scheduler
 from ostinato.loops.surveyor import Surveyor
 from ostinato.loops.waker import Waker
+from ostinato.runtime.sensing import decide_look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,10 +43,17 @@ class Loops:
         self._surveyor = Surveyor(host)
         self._waker = Waker(host, survey_again=self._surveyor.loop.wake)
         self._rescuer = Rescuer(host)
-        overseer = Overseer(host)
-        self._surveyor.listeners = [self._waker.heard, self._rescuer.heard, overseer.heard]
-        duties = (self._surveyor, self._waker, self._rescuer, overseer, Pruner(host))
-        self._all = [*(duty.loop for duty in duties), Loop("listener", self._watch, every=float("inf"))]
+        overseer, scheduler = Overseer(host), Scheduler(host, {"sensor": decide_look})
+        self._consumer = Consumer(host)
+        self._notifier = Notifier(host)
+        automator = Automator(host, fired=self._notifier.fired)
+        alarms = Alarms(host, survey_again=self._surveyor.loop.wake)
+        heard = (self._waker.heard, self._rescuer.heard, overseer.heard, scheduler.heard, self._consumer.heard)
+        alarming = (alarms.heard, automator.heard, self._notifier.heard)
+        self._surveyor.listeners = [*heard, *alarming]
+        duties = (self._surveyor, self._waker, self._rescuer, overseer, scheduler, self._consumer, Pruner(host))
+        reacting = (alarms, automator, self._notifier)
+        self._all = [*(duty.loop for duty in (*duties, *reacting)), Loop("listener", self._watch, every=float("inf"))]
         self._unwatch: Callable[[], None] | None = None
 
     def start(self, observed: Observed | None) -> None:
@@ -47,6 +61,7 @@ class Loops:
         dispatcher = self._host.dispatcher
         dispatcher.heard = self._surveyor.loop.wake
         dispatcher.met = self._rescuer.look
+        self._host.on_stored(self._consumer.hint)
         for loop in self._all:
             loop.observed = observed or loop.observed
             loop.start()
@@ -57,7 +72,7 @@ class Loops:
 
     async def stop(self) -> None:
         """End them in order; polls that wait are answered with nothing."""
-        await asyncio.gather(*(loop.stop() for loop in self._all))
+        await asyncio.gather(*(loop.stop() for loop in self._all), self._notifier.stop())
         if self._unwatch is not None:
             await self._host.call(self._unwatch)
         await self._host.dispatcher.close()

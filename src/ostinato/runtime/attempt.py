@@ -156,7 +156,9 @@ class RemoteAttempt:
         self.fn, self.values, self.kept, self.check, self.echo = fn, values, kept, check, echo
         self.memory = memory
         self.place = {
-            name: getattr(frame, name) for name in Frame.__struct_fields__ if name not in {"runtime", "state", "calls"}
+            name: getattr(frame, name)
+            for name in Frame.__struct_fields__
+            if name not in {"runtime", "state", "emit", "calls"}
         }
 
     def __repr__(self) -> str:
@@ -166,7 +168,7 @@ class RemoteAttempt:
     def __call__(self) -> Ended:
         """Run it, over there."""
         state = NotedState(lambda: self.kept, lambda name, value: send_note(Note("state", (name, value))))
-        frame = Frame(runtime=None, state=state, **self.place)
+        frame = Frame(runtime=None, state=state, emit=_send_event, **self.place)
         spec = spec_of(self.fn)
         origin = (lambda _: "") if self.check else None
         sink: Sink = lambda level, logger, message: send_note(Note("log", (level, logger, message)))  # noqa: E731
@@ -174,6 +176,10 @@ class RemoteAttempt:
             if spec.is_async:
                 return asyncio.run(attempt_async(spec, self.values, frame, SystemClock(), origin, limit=None))
             return attempt_here(spec, self.values, frame, SystemClock(), origin)
+
+
+def _send_event(kind: str, key: str, data: str) -> None:
+    send_note(Note("emit", (kind, key, data)))
 
 
 class NotedState(MutableMapping[str, Any]):

@@ -34,4 +34,5 @@ def audit(
         return
     data = {"actor": actor or LOCAL, "what": what, **(more or {})}
     text = msgspec.json.encode(data).decode()
-    store.emit([Event(at=store.now(), kind=f"audit.{act}", run_id=run_id, data=text)])
+    # the key is what it is about, so that who did it last can be asked for
+    store.emit([Event(at=store.now(), kind=f"audit.{act}", run_id=run_id, data=text, key=what)])

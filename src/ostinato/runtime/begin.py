@@ -18,6 +18,7 @@ from ostinato.engine.identity import call_fingerprint, keyed_fingerprint, task_r
 from ostinato.engine.lifecycle import live
 from ostinato.engine.memo import is_replayable, may_keep, succeed_to
 from ostinato.engine.rules import Rules
+from ostinato.limits import ids_of, in_order
 from ostinato.records import TaskRun
 from ostinato.runtime.arguments import prepare
 from ostinato.runtime.call import Call
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ostinato.context import Frame
     from ostinato.engine.rules import Gate
     from ostinato.future import Settled
+    from ostinato.limits import Passing
     from ostinato.runtime.arguments import Arguments
     from ostinato.runtime.runner import Runner
 
@@ -37,7 +39,7 @@ _PLAIN_RULES = Rules()
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What is called: a task, a child flow, or a journaled value."""
+    """What is called: a task, a child flow, a wait, or a journaled value."""
 
     key: str
     spec: Spec
@@ -45,6 +47,10 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     kind: str = "task"
     flow: Flow[Any, Any] | None = None
     map_index: int | None = None
+    life: Any = None
+    """Of a wait, or of what is emitted: makes its life of its row and an attempt that is not on record."""
+    wanted: Any = None
+    """What a wait waits for, a `runtime.wanted.Wanted`."""
 
 
 def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame) -> Settled | Call:
@@ -70,6 +76,8 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
     )
     n = runner.count(frame, mark)
     identity = task_run_id(runner.run.lineage, frame.task_run_id, mark, n)
+    if asked.life is not None and identity in runner.outside.kept:
+        return runner.outside.kept[identity]
     found = runner.memo.take(identity)
     if found is not None:
         settled = _remember(runner, found, arguments)
@@ -79,19 +87,21 @@ def begin(runner: Runner, asked: Asked, values: tuple[Any, ...], lazy: Sequence[
     row = _new_row(runner, asked, arguments, frame, identity, key)
     earlier = None if found is None else succeed_to(row, found)
     row.inputs = runner.recorder.inputs(asked.spec.names, arguments)
-    life = live(
-        row,
-        _rules(runner, asked, arguments),
-        arguments.upstream,
-        earlier=earlier,
-        old_fp=None if found is None else found.result_fp,
+    old_fp = None if found is None else found.result_fp
+    life = (
+        live(row, _rules(runner, asked, arguments), arguments.upstream, earlier=earlier, old_fp=old_fp)
+        if asked.life is None
+        else asked.life(row, earlier)
     )
     if row.due_at is not None:  # it goes on with a delay
         runner.journal.note(row)
         runner.under_way[row.seq] = row
     named = dict(zip(asked.spec.names, arguments.values, strict=True)) if options.pool is not None else {}
     parcel = None if options.pool is None else pack(runner, asked.key, named)
-    return Call(asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow, parcel=parcel)
+    return Call(
+        asked.spec, options, row, arguments, life, fresh=found is None, flow=asked.flow, parcel=parcel,
+        wanted=asked.wanted,
+    )  # fmt: skip
 
 
 def _new_row(runner: Runner, asked: Asked, arguments: Arguments, frame: Frame, identity: str, key: str) -> TaskRun:
@@ -149,13 +159,21 @@ def _rules(runner: Runner, asked: Asked, arguments: Arguments) -> Rules:
     cache = options.cache
     return Rules(
         retry=options.retry,
-        gates=(*((limit.gate(named), limit.slots, 1) for limit in options.limits), *_room(runner, options)),
+        limits=_limits(runner, options, named) if options.limits else (),
+        gates=tuple(_room(runner, options)),
         pool=options.pool,
         when=options.when,
         cache_key=None if cache is None else _cache_key(runner, asked, cache, named),
         cache_refresh=cache is not None and cache.refresh,
         cache_expires=None if cache is None or cache.expires is None else round(cache.expires.total_seconds() * SECOND),
     )
+
+
+def _limits(runner: Runner, options: TaskOptions, named: dict[str, Any]) -> tuple[Passing, ...]:
+    """Say which limits a task run passes; a slot that its run holds already counts for it too."""
+    own = ids_of(runner.run.gates)
+    passings = [limit.passing(named, priority=runner.run.priority) for limit in options.limits]
+    return tuple(passing for passing in in_order(passings) if passing.gate not in own)
 
 
 def _room(runner: Runner, options: TaskOptions) -> Iterator[Gate]:

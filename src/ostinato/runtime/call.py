@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from ostinato.future import Settled
     from ostinato.records import TaskRun
     from ostinato.runtime.arguments import Arguments
+    from ostinato.runtime.slots import Entry
+    from ostinato.runtime.wanted import Wanted
 
 
 class Call:
     """A task run under way."""
 
-    __slots__ = ("arguments", "flow", "fresh", "life", "options", "parcel", "row", "spec")
+    __slots__ = ("arguments", "entry", "flow", "fresh", "life", "options", "parcel", "row", "spec", "wanted")
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Call:
         fresh: bool,
         flow: Flow[Any, Any] | None = None,
         parcel: bytes | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         self.spec = spec
         self.options = options
@@ -45,6 +48,10 @@ class Call:
         """The flow, when this stands for a child run."""
         self.parcel = parcel
         """The encoded arguments, when it is sent to another pool."""
+        self.entry: Entry | None = None
+        """The slots of limits that its attempt holds or waits for."""
+        self.wanted = wanted
+        """What is waited for, when this is a wait."""
 
     @property
     def named(self) -> dict[str, Any]:

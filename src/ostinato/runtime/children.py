@@ -9,7 +9,7 @@ from ostinato.engine.clearing import unfinished
 from ostinato.engine.identity import child_run_id, started_run_id
 from ostinato.executors.stopping import shield
 from ostinato.runtime.arguments import LeftOut
-from ostinato.runtime.making import complete, find_deployed, new_run, pack, started_run
+from ostinato.runtime.making import complete, find_deployed, gates_of_flow, new_run, pack, started_run
 from ostinato.states import TERMINAL, State
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def _start(runner: Runner, call: Call) -> str:
     identity = row.child_run_id or started_run_id(runner.run.id, row.id, row.clears)
     given = {name: value for name, value in call.named.items() if not isinstance(value, LeftOut)}
     deployed = find_deployed(session.store, flow)
-    stored = pack(runner, flow.name, complete(flow, deployed, given))
+    parameters = complete(flow, deployed, given)
+    stored = pack(runner, flow.name, parameters)
     wanted = started_run(
         flow,
         deployed,
@@ -109,5 +110,6 @@ def _start(runner: Runner, call: Call) -> str:
         parent=runner.run,
     )
     wanted.parent_seq = row.seq
+    wanted.gates = gates_of_flow(flow, parameters, wanted.priority, deployed)
     row.child_run_id = session.store.create(wanted).id
     return row.child_run_id

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ostinato.authoring.manifest import Manifest, Merged, file_of, merge
+from ostinato.authoring.manifest import Manifest, Merged, file_of, merge, merge_timing, same_timing
 from ostinato.authoring.project import find_project
 from ostinato.authoring.scan import LIMIT, Scanner
 from ostinato.runtime.bundling import Bundle, pack
 from ostinato.runtime.process import this_host
 from ostinato.runtime.session import version
+from ostinato.timing import Schedule, ScheduleFilter, Timing
 from ostinato.work import Deployed, Project
 
 if TYPE_CHECKING:
@@ -94,10 +95,13 @@ def deploy(
         version=version(),
         updated_at=(now := store.now()),
     )
-    new = merged.is_new or not _is_stored(store, project)
+    known = _timing(store, folder.name)
+    declared = Timing(schedules=manifest.schedules, automations=manifest.automations)
+    timing = merge_timing(known, declared, merged, manifest.errors)
+    new = merged.is_new or not same_timing(known, timing) or not _is_stored(store, project)
     return Report(
         project=project,
-        deployed=store.put_project(project, _stamped(merged, before, now)) if new else before,
+        deployed=store.put_project(project, _stamped(merged, before, now), timing) if new else before,
         added=merged.added,
         changed=merged.changed,
         removed=merged.removed,
@@ -108,6 +112,15 @@ def deploy(
         left_out=[] if packed is None else packed.left_out,
         stored=new,
     )
+
+
+def _timing(store: Store, project: str) -> Timing:
+    """Read what is stored of a project's schedules and automations."""
+    schedules: list[Schedule] = []
+    while page := store.list_schedules(ScheduleFilter(project=project, after=schedules[-1].name if schedules else "")):
+        schedules += page
+    automations = [item for item in store.list_automations() if item.project == project]
+    return Timing(schedules=schedules, automations=automations)
 
 
 def _stamped(merged: Merged, before: Sequence[Deployed], now: int) -> list[Deployed]:

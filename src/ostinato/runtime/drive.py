@@ -14,13 +14,16 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ostinato.clock import SECOND
-from ostinato.engine.lifecycle import Acquire, Execute, Lookup, Pause, Release, Save, Send
+from ostinato.engine.lifecycle import Acquire, Enter, Execute, Leave, Lookup, Pause, Release, Save, Send
+from ostinato.engine.waiting import Await, Look
 from ostinato.executors.stopping import shield
 from ostinato.future import find_loop, wake_on
 from ostinato.outcomes import Cancelled, Stop, TimedOut, Withdrawn
+from ostinato.runtime.entering import enter_async, enter_here
 from ostinato.runtime.sending import Sent
 from ostinato.runtime.standstill import rests
 from ostinato.runtime.tries import hand_over, try_async, try_here
+from ostinato.runtime.wanted import await_async, await_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +57,7 @@ def drive_here(runner: Runner, call: Call) -> Settled:
             late = signal  # it waited: what has been decided is saved first
         answer = error = None
         try:
-            if late is None or type(command) in (Save, Release):
+            if late is None or type(command) in (Save, Release, Leave):
                 answer = _perform_here(runner, call, command)
             if late is not None:
                 raise late  # noqa: TRY301
@@ -82,20 +85,31 @@ def _perform_here(runner: Runner, call: Call, command: Any) -> Any:
     if kind is Pause:
         runner.pause_until(command.due_at, call.row.seq)
         return None
+    if kind is Await:
+        return await_here(runner, call, command.row)
     if kind is Send:
         return _send_here(runner, call, command)
-    if kind is Acquire:
-        _enter_here(runner, command)
+    if kind is Enter or kind is Acquire:
+        enter_here(runner, call, command) if kind is Enter else _acquire_here(runner, command)
         return None
-    return perform_at_once(runner, command)
+    return perform_at_once(runner, command, call)
 
 
-def perform_at_once(runner: Runner, command: Any) -> Any:
+def perform_at_once(runner: Runner, command: Any, call: Call | None = None) -> Any:
     """Carry out a command that never waits."""
     if type(command) is Lookup:
         return runner.recorder.cached(command.key)
+    if type(command) is Look:
+        assert call is not None
+        assert call.wanted is not None
+        return call.wanted.look(command.row)
     if type(command) is Release:
         leave_gates(runner, command.gates)
+        return None
+    if type(command) is Leave and call is not None:
+        if call.entry is not None:
+            runner.session.slots.leave(call.entry)
+            call.entry = None
         return None
     message = f"No driver knows how to {type(command).__name__}."
     raise AssertionError(message)
@@ -170,7 +184,7 @@ def start_attempt(
     return handle, runner.session.timers.later(timeout, lambda: handle.stop(TimedOut(message)))
 
 
-def _enter_here(runner: Runner, command: Acquire) -> None:
+def _acquire_here(runner: Runner, command: Acquire) -> None:
     entered: list[Gate] = []
     try:
         for gate in command.gates:
@@ -228,11 +242,15 @@ async def _perform_async(runner: Runner, call: Call, command: Any) -> Any:
         return await runner.saver().save(call, command)
     if isinstance(command, Pause):
         return await _pause_async(runner, call, command)
+    if isinstance(command, Await):
+        return await await_async(runner, call, command.row)
     if isinstance(command, Send):
         return await _send_async(runner, call, command)
+    if isinstance(command, Enter):
+        return await enter_async(runner, call, command)
     if isinstance(command, Acquire):
-        return await _enter_async(runner, command)
-    return perform_at_once(runner, command)
+        return await _acquire_async(runner, command)
+    return perform_at_once(runner, command, call)
 
 
 async def _execute_async(runner: Runner, call: Call, command: Execute) -> Ended:
@@ -298,7 +316,7 @@ async def _send_async(runner: Runner, call: Call, command: Send) -> Result:
 
 
 @rests
-async def _enter_async(runner: Runner, command: Acquire) -> None:
+async def _acquire_async(runner: Runner, command: Acquire) -> None:
     gates = runner.session.gates
     entered: list[Gate] = []
     try:

@@ -1,4 +1,4 @@
-"""Concurrency limits and resources inside a process: named gates, first come, first served.
+"""Resources of a process, and its own line before a limit: named gates, first come, first served.
 
 What is given back goes to the next in line in the same moment, without a thread being woken to ask.
 """
@@ -56,6 +56,17 @@ class Gates:
         for call in due:
             call()
         return True
+
+    def widen(self, name: str, room: float) -> None:
+        """Give a gate more room, or less, for those who stand in its line."""
+        with self._lock:
+            line = self._lines.get(name)
+            if line is None:
+                return
+            self._lines[name] = deque((room, amount, go) for _, amount, go in line)
+            due = self._admit(name)
+        for call in due:
+            call()
 
     def leave(self, name: str, amount: float) -> None:
         """Give room back: to the next in line, if there is one."""

@@ -38,6 +38,7 @@ from ostinato.outcomes import failure_of
 from ostinato.records import Commit, Event, RunEnd
 from ostinato.runtime.claimed import ClaimedRun
 from ostinato.runtime.last_words import write_before_exit
+from ostinato.runtime.lone_sensor import flow_of_sensor
 from ostinato.runtime.lone_task import lone_flow
 from ostinato.runtime.session import Session
 from ostinato.runtime.signals import interruptible
@@ -224,7 +225,7 @@ def _perform(boot: Boot, claimed: ClaimedRun) -> tuple[str, str]:
     session, run = claimed.session, claimed.run
     try:
         os.chdir(run.cwd if run.cwd is not None and Path(run.cwd).is_dir() else boot.root)
-        flow = _load(run, boot.root)
+        flow = _load(session, run, boot.root)
     except (UsageError, OSError) as error:
         return "unloadable", str(error)
     except Exception as error:
@@ -240,9 +241,11 @@ def _perform(boot: Boot, claimed: ClaimedRun) -> tuple[str, str]:
     return ("lost", str(ending.error)) if ending.how == "lost" else ("ended", "")
 
 
-def _load(run: Run, root: str) -> Flow[Any, Any]:
+def _load(session: Session, run: Run, root: str) -> Flow[Any, Any]:
     if run.target is None:
         raise unloadable(run)
+    if run.kind == "sensor":
+        return flow_of_sensor(run, root, session)
     flow = lone_flow(run, root) if run.kind == "task" else load_flow(run.target, root)
     module = sys.modules.get(flow.fn.__module__)
     if module is not None:

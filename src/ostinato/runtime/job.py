@@ -6,9 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ostinato.clock import SECOND
-from ostinato.engine.lifecycle import Acquire, Execute, Pause, Save, Send
+from ostinato.engine.lifecycle import Acquire, Enter, Execute, Pause, Save, Send
 from ostinato.runtime.drive import leave_gates, perform_at_once, start_attempt
 from ostinato.runtime.sending import Sent
+from ostinato.runtime.slots import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class Job:
                 return
             answer = error = None
             try:
-                if self.stopped is not None and type(command) in (Execute, Send, Pause, Acquire):
+                if self.stopped is not None and type(command) in (Execute, Send, Pause, Enter, Acquire):
                     raise self.stopped  # noqa: TRY301  # caught as if the command had raised it
                 if self._start(command):
                     return
@@ -84,12 +85,9 @@ class Job:
         if kind is Send:
             self._send(command)
             return True
-        if kind is Acquire:
-            if self._enter(command.gates, 0):
-                return False
-            self._hear_late_stop()
-            return True
-        self._answer = perform_at_once(runner, command)
+        if kind is Enter or kind is Acquire:
+            return self._pass(command) if kind is Enter else self._acquire(command)
+        self._answer = perform_at_once(runner, command, self.call)
         return False
 
     def _pause(self, command: Pause) -> None:
@@ -150,6 +148,41 @@ class Job:
         if self.stopped is not None and waiting is not None and waiting():
             self.waiting = None
             raise self.stopped
+
+    def _acquire(self, command: Acquire) -> bool:
+        if self._enter(command.gates, 0):
+            return False
+        self._hear_late_stop()
+        return True
+
+    def _pass(self, command: Enter) -> bool:
+        runner, call = self.runner, self.call
+        slots = runner.session.slots
+
+        def go(error: BaseException | None) -> None:
+            self.waiting = None
+            if not runner.still.rise():
+                error = runner.still.signal
+                slots.let_go(entry, error)
+            if error is not None:
+                call.entry = None
+                self.step(error=error)
+            else:
+                self.step()
+
+        def withdraw() -> bool:
+            if not slots.withdraw(entry, self.stopped):
+                return False
+            call.entry = None
+            runner.still.rise()
+            return True
+
+        entry = call.entry = Entry(runner, call.row, command.limits, go)
+        runner.still.rest()
+        self.waiting = withdraw
+        slots.enter(entry)
+        self._hear_late_stop()
+        return True
 
     def _enter(self, gates: tuple[Gate, ...], place: int) -> bool:
         runner = self.runner

@@ -246,7 +246,7 @@ class Journal:
         return error
 
 
-_LISTS = ("attempts", "events", "states", "cached", "blobs", "orphans")
+_LISTS = ("attempts", "events", "states", "cached", "blobs", "orphans", "leaves")
 
 
 def _tell(waiters: list[tuple[Waiter, Any]], error: BaseException | None) -> None:

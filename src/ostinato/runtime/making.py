@@ -13,6 +13,7 @@ import msgspec
 from ostinato.clock import SECOND
 from ostinato.errors import ResultError, UnknownNameError, UsageError
 from ostinato.fingerprint import fingerprint
+from ostinato.limits import gates_of_run, to_json
 from ostinato.records import Run
 from ostinato.resources import Resources
 from ostinato.states import State
@@ -59,6 +60,19 @@ def new_run(session: Session, flow: Flow[Any, Any], parameters: Mapping[str, Any
         created_at=now,
         started_at=now,
     )
+
+
+def gates_of_flow(
+    flow: Flow[Any, Any], parameters: Mapping[str, Any], priority: int = 0, deployed: Deployed | None = None
+) -> str | None:
+    """Say which limits a run of a flow passes, as `Run.gates`; its deployment's overlap goes before its own."""
+    overlap = None if flow.options.overlap is None else flow.options.overlap.to_data()
+    if deployed is not None:
+        overlap = msgspec.json.decode(deployed.options, type=dict[str, Any]).get("overlap")
+    if overlap is None and not flow.options.limits:
+        return None
+    options = {"limits": [limit.to_data() for limit in flow.options.limits], "overlap": overlap}
+    return to_json(gates_of_run(options, flow.name if deployed is None else deployed.name, parameters, priority))
 
 
 def pack(runner: Runner, key: str, named: dict[str, Any]) -> bytes:

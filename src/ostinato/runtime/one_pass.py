@@ -32,9 +32,11 @@ from ostinato.runtime.announcing import run_hook
 from ostinato.runtime.arguments import resolved
 from ostinato.runtime.attempt import body_async, body_here
 from ostinato.runtime.cancelling import cancel_children, cancel_run
+from ostinato.runtime.entering import enter_run_async, enter_run_here
 from ostinato.runtime.outstanding import Outstanding
 from ostinato.runtime.runner import Runner
 from ostinato.states import State
+from ostinato.timing import ANSWERED, event_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +83,8 @@ class OnePass:
         self.due_at: int | None = None
         """When the run is to be tried again in this process."""
         self.is_root = parent is None
+        self.refused = False
+        """Its overlap with another run did not let it begin."""
         self._passes, self._parent = passes, parent
         self._state = State.RUNNING
         self._orphans: list[int] = []
@@ -181,6 +185,7 @@ class OnePass:
             Commit(
                 task_runs=[*self._left_over(end), *strays],
                 orphans=[seq for seq in self._orphans if seq not in closed] if end.state is State.SUCCEEDED else [],
+                leaves=[-1] if self.run.gates or self.session.slots.used_by(self.run.id) else [],
                 events=[*self._warnings, self._event(f"run.{end.state}", reason=end.reason)],
                 end=end,
             )
@@ -204,7 +209,7 @@ class OnePass:
         runner.journal.save(
             Commit(
                 task_runs=[replace(row, state=State.WAITING, reason="suspended") for row in inline],
-                suspend=Suspension(state=State.WAITING, reason="child_runs" if runs else "delay", waits=waits),
+                suspend=Suspension(state=State.WAITING, reason=_reason(waits), waits=waits),
             )
         )
         self._went("suspended")
@@ -340,7 +345,8 @@ class OnePass:
         if error is None:
             if isinstance(value, (Skip, Cancel)):
                 state = State.SKIPPED if isinstance(value, Skip) else State.CANCELLED
-                return RunEnd(state=state, reason="returned", finished_at=now, result=self._stored())
+                why = "overlap" if self.refused else "returned"
+                return RunEnd(state=state, reason=why, finished_at=now, result=self._stored())
             return RunEnd(state=State.SUCCEEDED, finished_at=now, result=self._stored())
         if isinstance(error, (Cancelled, asyncio.CancelledError, KeyboardInterrupt)):
             return RunEnd(state=State.CANCELLED, reason="cancelled", finished_at=now)
@@ -418,6 +424,18 @@ def _unseen(unseen: list[Any]) -> BaseException:
     return failure
 
 
+def _reason(waits: list[Wait]) -> str:
+    """Say in a word what a run waits for."""
+    if any(wait.kind == "run" for wait in waits):
+        return "child_runs"
+    keys = [wait.key or "" for wait in waits if wait.kind == "event"]
+    if any(key.startswith(event_key(ANSWERED, "")) for key in keys):
+        return "question"
+    if any(wait.kind == "slot" for wait in waits):
+        return "limit"
+    return "event" if keys else "delay"
+
+
 def _cleared(row: TaskRun) -> TaskRun:
     return replace(
         row,
@@ -437,6 +455,9 @@ def _line(error: BaseException | None) -> str | None:
 
 def body_of(now: OnePass) -> Any:
     """Run the body of a sync flow, and see the end of what it has begun."""
+    if now.is_root and (refusal := enter_run_here(now.runner)) is not None:
+        now.refused = True
+        return refusal
     value = body_here(now.flow.spec, now.values, now.frame)
     now.runner.drain_here()
     now.runner.refuse_when_stopping()
@@ -447,6 +468,9 @@ async def body_of_async(now: OnePass) -> Any:
     """Run the body of an async flow, and see the end of what it has begun."""
     if now.is_root:
         now.runner.still.loop = asyncio.get_running_loop()
+    if now.is_root and (refusal := await enter_run_async(now.runner)) is not None:
+        now.refused = True
+        return refusal
     value = await body_async(now.flow.spec, now.values, now.frame)
     await now.runner.drain_async()
     now.runner.refuse_when_stopping()

@@ -26,6 +26,7 @@ from ostinato.runtime.feeder import begin_map
 from ostinato.runtime.job import Job
 from ostinato.runtime.journal import Journal
 from ostinato.runtime.line import InsideLine
+from ostinato.runtime.outside import Outside
 from ostinato.runtime.outstanding import Outstanding
 from ostinato.runtime.recorder import Recorder
 from ostinato.runtime.room import room_of
@@ -86,6 +87,7 @@ class Runner:
         self.recorder = Recorder(session, run.id, self.journal)
         self.outstanding = Outstanding()
         self.line = InsideLine(self)
+        self.outside = Outside(self)
         self.still = still or Standstill()
         self.still.join(self)
         self.body = Stoppable()
@@ -120,7 +122,7 @@ class Runner:
             begun = None if lazy or asked.options.wait_for else begin(self, asked, values, lazy, self._frame())
         if begun is None:
             return self._call_here(asked, values, lazy)
-        return self._hand_over(begun if isinstance(begun, Settled) else drive_here(self, begun))
+        return self.hand_over(begun if isinstance(begun, Settled) else drive_here(self, begun))
 
     def call_flow(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a flow as a child run, inline; a coroutine of its value if the flow is async."""
@@ -164,9 +166,10 @@ class Runner:
         return RunHandle(self._call_here(asked, values, ()), flow.name, self.line)
 
     def _call_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any]) -> Any:
-        return self._hand_over(self._live_here(asked, values, lazy, self._frame()))
+        return self.hand_over(self.live_here(asked, values, lazy, self._frame()))
 
-    def _live_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame) -> Settled:
+    def live_here(self, asked: Asked, values: tuple[Any, ...], lazy: Sequence[Any], frame: Frame) -> Settled:
+        """Live a call's whole life in this thread."""
         for future in (*lazy, *asked.options.wait_for):
             self._await_here(future)
         with shield():
@@ -176,10 +179,11 @@ class Runner:
     async def _call_async(self, asked: Asked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.refuse_when_stopping()
         values = asked.spec.bind(args, kwargs)
-        return self._hand_over(await self._live_async(asked, values, self._frame()))
+        return self.hand_over(await self.live_async(asked, values, self._frame()))
 
     @rests
-    async def _live_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame) -> Settled:
+    async def live_async(self, asked: Asked, values: tuple[Any, ...], frame: Frame) -> Settled:
+        """Live it on this loop."""
         lazy = pending(values)
         for future in (*lazy, *asked.options.wait_for):
             if not future.done():
@@ -286,7 +290,7 @@ class Runner:
     ) -> None:
         """Live the whole life right here: user code must never run on a thread that others' commits wait for."""
         try:
-            settled = self._live_here(asked, values, lazy, frame)
+            settled = self.live_here(asked, values, lazy, frame)
         except BaseException as error:
             end(self._lost_settled(asked.key, error))
             if not isinstance(error, Exception):
@@ -318,7 +322,7 @@ class Runner:
         async def live_on() -> None:
             release = self.outstanding.adopt()
             try:
-                settled = await self._live_async(asked, values, frame)
+                settled = await self.live_async(asked, values, frame)
             except BaseException as error:  # it must reach whoever waits
                 settled = self._lost_settled(asked.key, self.translate(error))
             finally:
@@ -380,7 +384,7 @@ class Runner:
 
     # --- ends
 
-    def _hand_over(self, settled: Settled) -> Any:
+    def hand_over(self, settled: Settled) -> Any:
         """Give a direct call its value, or raise its failure; a failure that is not critical gives None.
 
         A call that ended because the run is being stopped raises the stop itself: the attempt has taken the signal,

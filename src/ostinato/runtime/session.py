@@ -25,9 +25,11 @@ from ostinato.records import Worker
 from ostinato.runtime.finding import store_for
 from ostinato.runtime.gates import Gates
 from ostinato.runtime.journal import Committer
+from ostinato.runtime.listener import Listener
 from ostinato.runtime.lookout import Lookout
 from ostinato.runtime.process import process_started, this_host
 from ostinato.runtime.pulse import start_pulse, stop_pulse
+from ostinato.runtime.slots import Slots
 from ostinato.runtime.timers import Timers
 
 if TYPE_CHECKING:
@@ -79,19 +81,28 @@ class Session:
         store: Instead of the one that the settings name.
         guest: The id of the worker on whose lease the runs of this process are: it beats for them, this process
             neither registers nor leaves, and a `store` that it brings along stays open.
+        clock: What tells the time; the machine's by default.
     """
 
     def __init__(
-        self, settings: Settings, *, kind: str = "script", store: Store | None = None, guest: str | None = None
+        self,
+        settings: Settings,
+        *,
+        kind: str = "script",
+        store: Store | None = None,
+        guest: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
-        self.clock: Clock = SystemClock()
+        self.clock: Clock = clock or SystemClock()
         self.is_guest = guest is not None
         self.store = store or store_for(settings)
         self.results = ResultStore(settings.results_url, token=lambda: getattr(self.store, "token", ""))
         self.gates = Gates()
+        self.slots = Slots(self.store, self.gates, sweeps=not self.is_guest)
         self.timers = Timers()
         self.lookout = Lookout(self.store)
+        self.listener = Listener(self.store)
         self.committer = Committer()
         self.runners: dict[str, Runner] = {}
         self.worker_id = guest or new_id(self.clock.now())
@@ -134,6 +145,8 @@ class Session:
         for executor in self._executors.values():
             executor.close()
         self.lookout.close()
+        self.slots.close()
+        self.listener.close()
         self.committer.close()
         self.timers.close()
         if self._loop is not None:

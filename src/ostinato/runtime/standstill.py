@@ -31,6 +31,7 @@ from ostinato.future import Future, MapResults
 from ostinato.handle import RunHandle
 from ostinato.outcomes import Suspended
 from ostinato.records import Wait
+from ostinato.runtime.attempt import attempt_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,11 +127,12 @@ class Standstill:
         if self.signal is not None:
             raise self.signal
 
-    def await_(self, runner: Runner, kind: str, *, key: str | None, seq: int | None, due_at: int | None) -> int:
+    def await_(
+        self, runner: Runner, kind: str, *, key: str | None, seq: int | None, due_at: int | None, after: int = 0
+    ) -> int:
         """Note that something outside is waited for; returns what `got` takes."""
-        wait = Wait(
-            run_id=runner.run.id, n=0, kind=kind, key=key, seq=seq, due_at=due_at, created_at=runner.clock.now()
-        )
+        now = runner.clock.now()
+        wait = Wait(run_id=runner.run.id, n=0, kind=kind, key=key, seq=seq, due_at=due_at, created_at=now, after=after)
         with self._lock:
             number = next(self._numbers)
             self._awaited[number] = (runner, wait)
@@ -145,10 +147,17 @@ class Standstill:
 
     @contextmanager
     def awaiting(
-        self, runner: Runner, kind: str, *, key: str | None = None, seq: int | None = None, due_at: int | None = None
+        self,
+        runner: Runner,
+        kind: str,
+        *,
+        key: str | None = None,
+        seq: int | None = None,
+        due_at: int | None = None,
+        after: int = 0,
     ) -> Iterator[None]:
         """Note what is waited for while the context lasts."""
-        number = self.await_(runner, kind, key=key, seq=seq, due_at=due_at)
+        number = self.await_(runner, kind, key=key, seq=seq, due_at=due_at, after=after)
         try:
             yield
         finally:
@@ -158,9 +167,10 @@ class Standstill:
         """Return what was waited for when it was decided, for the run or a child run in it: both wait for all of it."""
         seen: dict[Any, Wait] = {}
         for owner, wait in self._decided:
-            seq = wait.seq if owner is runner else None
+            is_slot = wait.kind == "slot"  # its key is the run that it is for
+            seq = wait.seq if owner is runner or is_slot else None
             kept = msgspec.structs.replace(wait, run_id=runner.run.id, seq=seq, n=len(seen))
-            seen.setdefault((wait.kind, wait.key, wait.due_at), kept)
+            seen.setdefault((wait.kind, wait.key, wait.due_at, wait.after, wait.seq if is_slot else None), kept)
         return list(seen.values())
 
     # --- told by the keeper
@@ -235,20 +245,23 @@ def _task_rests(task: Any) -> bool:
     waiter = getattr(task, "_fut_waiter", None)
     if waiter is None or waiter.done():
         return False
+    chain = _chain(task.get_coro())
+    if attempt_async.__code__ in chain:
+        return False  # a task of the user's is under way: what it has done already would be done again
     if isinstance(waiter, asyncio.Task):
         return True  # which is looked at itself
     if type(waiter).__name__ == "_GatheringFuture":
         return all(isinstance(child, asyncio.Task) or child.done() for child in waiter._children)  # noqa: SLF001
-    return _innermost(task.get_coro()) in _resting
+    return bool(chain) and chain[-1] in _resting
 
 
-def _innermost(coroutine: Any) -> CodeType | None:
-    """Return the code of the innermost function of ours or the user's in which a coroutine waits."""
-    code = None
+def _chain(coroutine: Any) -> list[CodeType]:
+    """Return the code of the functions, ours and the user's, in which a coroutine waits, the innermost last."""
+    chain = []
     while coroutine is not None:
         found = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
         if found is None:
             break
-        code = found
+        chain.append(found)
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-    return code
+    return chain

@@ -16,7 +16,7 @@ from ostinato.records import RunFilter
 from ostinato.runtime.capture import captured
 from ostinato.runtime.display import open_display
 from ostinato.runtime.line import OutsideLine
-from ostinato.runtime.making import complete, find_deployed, new_run, started_run
+from ostinato.runtime.making import complete, find_deployed, gates_of_flow, new_run, started_run
 from ostinato.runtime.passes import Passes
 from ostinato.runtime.process import sweep
 from ostinato.runtime.retention import prune_a_little
@@ -72,6 +72,7 @@ def start_elsewhere(flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[st
         parameters = complete(flow, deployed, given)
         stored, _ = line.results.dump(parameters, fingerprint(parameters), 1 << 20)
         wanted = started_run(flow, deployed, stored, identity=new_id(now), version=version(), now=now)
+        wanted.gates = gates_of_flow(flow, parameters, wanted.priority, deployed)
         return RunHandle(line.store.create(wanted).id, flow.name, line)
 
 
@@ -116,6 +117,7 @@ def begin(session: Session, flow: Flow[Any, Any], parameters: dict[str, Any]) ->
             f"{_finished(session.store, interrupted)}. Go on with it by `ostinato runs resume {interrupted.id}`."
         )
     run = new_run(session, flow, parameters, identity=new_id(session.clock.now()))
+    run.gates = gates_of_flow(flow, parameters)
     created = session.store.create(run)
     if created.id == run.id:
         return created, parameters, False

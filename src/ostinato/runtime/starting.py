@@ -6,25 +6,24 @@ wrong ones are refused before a run exists. The flow's own annotations convert a
 
 from __future__ import annotations
 
-import functools
-import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-import fastjsonschema
 import msgspec
 
-from ostinato.annotations import show_value
+from ostinato import limits
 from ostinato.errors import ParameterError, UsageError, nearest
 from ostinato.fingerprint import fingerprint
 from ostinato.ids import new_id
 from ostinato.records import Run
+from ostinato.runtime.fields import UNUSABLE, fields_of
+from ostinato.runtime.lateness import deadlines_of
 from ostinato.runtime.session import version
 from ostinato.states import State
 from ostinato.work import DEFAULT_POOL, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ostinato.io.results import ResultStore
     from ostinato.store.store import Store
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 
 _INLINE: Final = 1 << 20
 _PRIORITIES: Final = range(-499, 500)
-_SHARED: Final = ("$defs", "definitions")
-"""What the rules of all parameters may refer to."""
-_UNUSABLE: Final = (
-    *(fastjsonschema.JsonSchemaException, msgspec.MsgspecError, re.error),
-    *(ValueError, TypeError, AttributeError, RecursionError),
-)
-"""What a schema that is none raises, wherever it is wrong."""
 
 
 class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +53,8 @@ class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str | None = None
     parent_run_id: str | None = None
     parent_seq: int | None = None
+    trigger: str | None = None
+    """JSON: what started it, as in `Run.trigger`."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -80,18 +74,36 @@ def start(store: Store, results: ResultStore, order: StartOrder) -> Started:
         UsageError: If the order cannot be carried out for another reason.
     """
     deployed = store.get_deployed(order.deployment)
+    if deployed.kind == "sensor":
+        raise UsageError(
+            f"{deployed.name} is a sensor: it is looked at in its rhythm. Look now, without starting anything, by "
+            f"`ostinato sensors test {deployed.target}`."
+        )
     wanted = run_of(deployed, order, now=store.now())
     if order.queue is not None:
         _check_queue(store, wanted.pool or DEFAULT_POOL, order.queue)
     parameters = {**msgspec.json.decode(deployed.parameters), **order.parameters}
     check_parameters(deployed, parameters)
     wanted.parameters, _ = results.dump(parameters, fingerprint(parameters), _INLINE)
+    wanted.gates = gates_of(deployed, parameters, wanted.priority)
+    if late := deadlines_of(store, deployed, [wanted]):
+        store.put_deadlines(late)
     run = store.create(wanted)
     return Started(run, run.id == wanted.id)
 
 
+def gates_of(deployed: Deployed, parameters: Mapping[str, Any], priority: int) -> str | None:
+    """Say which limits a run of a deployment passes, as `Run.gates`: by its options, its parameters, its priority."""
+    if '"limits"' not in deployed.options and '"overlap"' not in deployed.options:
+        return None
+    properties = msgspec.json.decode(deployed.schema, type=dict[str, Any]).get("properties", {})
+    defaults = {name: rule["default"] for name, rule in properties.items() if "default" in rule}
+    options = msgspec.json.decode(deployed.options, type=dict[str, Any])
+    return limits.to_json(limits.gates_of_run(options, deployed.name, {**defaults, **parameters}, priority))
+
+
 def run_of(deployed: Deployed, order: StartOrder, *, now: int) -> Run:
-    """Describe the run that an order asks for, without its parameters."""
+    """Describe the run that an order asks for, without its parameters and what follows from them: see `gates_of`."""
     priority = deployed.priority if order.priority is None else order.priority
     if priority not in _PRIORITIES:
         raise UsageError(f"A run's priority is a number from -499 to 499, not {priority}.")
@@ -118,6 +130,7 @@ def run_of(deployed: Deployed, order: StartOrder, *, now: int) -> Run:
         resources=order.resources or deployed.resources,
         bundle=deployed.bundle,
         created_by=order.created_by,
+        trigger=order.trigger,
     )
 
 
@@ -142,65 +155,10 @@ def check_parameters(deployed: Deployed, parameters: Mapping[str, Any]) -> None:
     Raises:
         ParameterError: With a message for each field that is wrong, missing or unknown.
     """
-    checks = _checks(deployed.schema)
-    refused = {name: text for name, value in parameters.items() if (text := checks.refuse(name, value)) is not None}
-    refused |= {name: "is missing" for name in checks.required if name not in parameters}
+    refused = fields_of(deployed.schema).refuse_all(parameters, "is no parameter of this flow.")
     if refused:
         lines = "".join(f"\n  {name}: {text}" for name, text in refused.items())
         raise ParameterError(f"The parameters of {deployed.name} are refused; no run was made:{lines}", refused)
-
-
-class _Checks:
-    """The checks of one schema, each compiled when it is first needed."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
-        self._properties: dict[str, Any] = schema.get("properties", {})
-        self.required: list[str] = schema.get("required", [])
-        self._compiled: dict[str, Callable[[Any], Any]] = {}
-
-    def refuse(self, name: str, value: Any) -> str | None:
-        """Say why a value does not fit, None if it does."""
-        rule = self._properties.get(name, self._schema.get("additionalProperties", False))
-        if rule is False:
-            return f"is no parameter of this flow.{nearest(name, self._properties)}"
-        if rule is True:
-            return None
-        check = self._compiled.get(name)
-        if check is None:
-            check = self._compiled[name] = self._compile(rule)
-        try:
-            check(value)
-        except fastjsonschema.JsonSchemaValueException as error:
-            return _tell(error)
-        except RecursionError:
-            return "is nested too deeply"
-        return None
-
-    def compile_all(self) -> None:
-        for rule in [*self._properties.values(), self._schema.get("additionalProperties")]:
-            if isinstance(rule, dict):
-                self._compile(rule)
-
-    def _compile(self, rule: dict[str, Any]) -> Callable[[Any], Any]:
-        shared: dict[str, Any] = {name: self._schema[name] for name in _SHARED if name in self._schema}
-        check: Callable[[Any], Any] = fastjsonschema.compile({**shared, **rule}, use_default=False, handlers=_Nowhere())
-        return check
-
-
-class _Nowhere(dict[str, Any]):
-    """Answers for every scheme of an address: nothing is fetched."""
-
-    def __contains__(self, _scheme: object) -> bool:
-        return True
-
-    def __missing__(self, scheme: str) -> Any:
-        raise fastjsonschema.JsonSchemaDefinitionException(f"a reference to {scheme or 'a file'} is not followed")
-
-
-@functools.lru_cache(maxsize=256)
-def _checks(schema: str) -> _Checks:
-    return _Checks(msgspec.json.decode(schema, type=dict[str, Any]))
 
 
 def check_schema(deployed: Deployed) -> None:
@@ -210,21 +168,9 @@ def check_schema(deployed: Deployed) -> None:
         UsageError: If it is no JSON Schema of an object, or refers to one elsewhere.
     """
     try:
-        checks = _checks(deployed.schema)
+        checks = fields_of(deployed.schema)
         checks.compile_all()
         msgspec.convert(checks.required, list[str])
         msgspec.json.decode(deployed.parameters, type=dict[str, Any])
-    except _UNUSABLE as error:
+    except UNUSABLE as error:
         raise UsageError(f"The schema of {deployed.name}'s parameters cannot be used: {error}") from None
-
-
-def _tell(error: fastjsonschema.JsonSchemaValueException) -> str:
-    """Say what was expected and what came, and where in the value."""
-    place, _, rest = error.message.partition(" ")
-    if error.rule == "anyOf":
-        kinds = [kind.get("format") or kind.get("type", "") for kind in error.rule_definition if isinstance(kind, dict)]
-        rest = (
-            f"must be {' or '.join(kinds)}" if all(isinstance(kind, str) and kind for kind in kinds) else "fits nothing"
-        )
-    inside = place.removeprefix("data").lstrip(".")
-    return f"{inside + ' ' if inside else ''}{rest}, got {show_value(error.value)}"

@@ -49,16 +49,17 @@ def hand_over(runner: Runner, call: Call, done: Callable[[Ended], None], memory:
     if not executor.isolated:
         return executor.submit(lambda: try_here(runner, call), done)
     limit = None if call.options.resources is None else call.options.resources.amounts.get("memory")
+    frame = _frame(runner, call)
     work = RemoteAttempt(
         call.spec.fn,
         call.arguments.values,
-        _frame(runner, call),
+        frame,
         runner.recorder.load_state(call),
         check=_origin(runner, call) is not None,
         echo=runner.session.settings.display == "none",
         memory=None if limit is None else round(limit * memory),
     )
-    return executor.submit(work, done, lambda note: _noted(runner, call.row, note))
+    return executor.submit(work, done, lambda note: _noted(runner, call.row, frame, note))
 
 
 def _frame(runner: Runner, call: Call) -> Frame:
@@ -81,9 +82,11 @@ def _from_task(arguments: Arguments, place: int) -> str:
     return ""
 
 
-def _noted(runner: Runner, row: TaskRun, note: Note) -> None:
+def _noted(runner: Runner, row: TaskRun, frame: Frame, note: Note) -> None:
     if note.kind == "state":
         runner.recorder.keep_state(row.id, *note.body)
+    elif note.kind == "emit":
+        runner.outside.emit_in(frame, *note.body)
     else:
         level, logger, message = note.body
         line = LogLine(runner.clock.now(), level, logger, row.seq, row.attempt, message)

@@ -20,7 +20,10 @@ from ostinato.clock import SECOND, to_datetime, to_rfc3339
 from ostinato.engine.clearing import short_name
 from ostinato.outcomes import parse_failure
 from ostinato.runtime.finding import name_of
-from ostinato.runtime.why_queued import queued_because
+from ostinato.runtime.lateness import late_because
+from ostinato.runtime.limited import limited_because
+from ostinato.runtime.why_queued import Found, queued_because
+from ostinato.runtime.why_waiting import awaited
 from ostinato.states import State
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ def explain(store: Store, run: Run) -> Why:
     """Say why a run is in its state."""
     said = _Said(store, run)
     _EXPLAIN[run.state](said)
+    said.because += late_because(said.events, run)
     if run.deployment is not None:
         code = f", source {run.bundle[:12]}" if run.bundle else ""
         said.add(f"It was started from deployment {run.deployment}{code}.")
@@ -103,6 +107,10 @@ def explain_task_run(store: Store, run: Run, row: TaskRun) -> Why:
 
 _TASK_STATES: Final = {
     "upstream_failed": "Something that it depends on failed.",
+    "limit": "It waits for a slot of a limit.",
+    "sleep": "It sleeps.",
+    "event": "It waits for an event.",
+    "question": "It waits for people to answer.",
     "timed_out": "It ran longer than its timeout.",
     "retried": "It is to run again, since the run is retried.",
     "cleared": "It was chosen to run again.",
@@ -125,6 +133,11 @@ class _Said:
     def add(self, sentence: str) -> None:
         self.because.append(sentence)
 
+    def take(self, found: Found) -> None:
+        self.because += found.because
+        self.advice += found.advice
+        self.facts |= found.facts
+
     def last(self, *kinds: str) -> Event | None:
         return next((event for event in reversed(self.events) if event.kind in kinds), None)
 
@@ -138,13 +151,12 @@ def _queued(said: _Said) -> None:
     if run.pool is None:
         said.add("No pool is named, so no worker takes it: only the process that made it could.")
         said.advice.append(f"Go on with it here: ostinato runs resume {run.id}")
-    elif ticket is None:
-        said.add("It is being claimed at this moment.")
+    elif ticket is not None:
+        said.take(queued_because(said.store, run, ticket))
+    elif (held := limited_because(said.store, run)) is not None:
+        said.take(held)
     else:
-        found = queued_because(said.store, run, ticket)
-        said.because += found.because
-        said.advice += found.advice
-        said.facts |= found.facts
+        said.add("It is being claimed at this moment.")
     _tell_recoveries(said)
 
 
@@ -167,6 +179,10 @@ def _waiting(said: _Said) -> None:
         said.advice.append(f"ostinato runs why {other}")
     if len(others) > _NAMED:
         said.add(f"It waits for {len(others) - _NAMED} other runs too.")
+    found_events = awaited(said.store, waits)
+    said.because += found_events.because
+    said.advice += found_events.advice
+    said.facts |= found_events.facts
     if timers:
         said.add(f"It goes on {_at(min(timers), now)}.")
     if not waits:
@@ -238,6 +254,8 @@ def _cancelled(said: _Said) -> None:
     said.since = run.finished_at
     if run.reason == "interrupted":
         said.add("Somebody pressed Ctrl-C.")
+    elif run.reason == "overlap":
+        said.add("Another run of it was under way when it was to begin, and its overlap cancels the new one then.")
     elif run.cancel_requested_at is not None or run.started_at is None:
         said.add("Somebody asked to cancel it" + (" before it had started." if run.started_at is None else "."))
     else:
@@ -258,6 +276,8 @@ def _ended(said: _Said) -> None:
     said.add(
         f"It {'was skipped' if run.state is State.SKIPPED else 'succeeded'}{', ' + run.reason if run.reason else ''}."
     )
+    if run.reason == "overlap":
+        said.add("Another run of it was under way when it was to begin.")
     cached = [event for event in _events(said.store, run.id) if event.kind == "task_run.cached"]
     if cached:
         runs = sorted({str(_data(event).get("from_run")) for event in cached})

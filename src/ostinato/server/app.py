@@ -21,7 +21,20 @@ from ostinato.server.access import Doorkeeper
 from ostinato.server.gate import Gate
 from ostinato.server.metrics import Metrics
 from ostinato.server.problems import add_problems
-from ostinato.server.routes import about, accounts, deployments, events, pools, runs
+from ostinato.server.routes import (
+    about,
+    accounts,
+    asks,
+    automations,
+    deployments,
+    events,
+    limits,
+    pools,
+    runs,
+    schedules,
+    sensors,
+    webhooks,
+)
 from ostinato.server.shapes import Event, Problem
 from ostinato.server.stream import Feed
 
@@ -76,7 +89,9 @@ def make_app(served: Served, *, loops: Callable[[Metrics], AbstractAsyncContextM
     add_problems(app)
     for router in (
         *(runs.router, deployments.deployments, deployments.projects, pools.pools, pools.workers),
-        *(events.router, accounts.users, accounts.tokens, about.router),
+        *(schedules.router, schedules.ticks, sensors.router, automations.router, automations.firings),
+        limits.router,
+        *(events.router, asks.router, webhooks.router, accounts.users, accounts.tokens, about.router),
     ):
         app.include_router(router)
     app.router.routes[:0] = journal.routes()  # first, for each route before them costs the hot path 4 µs

@@ -26,13 +26,18 @@ from starlette.routing import Route
 from ostinato.access import Role
 from ostinato.connection import COMPRESSED_FROM, pack, unpack
 from ostinato.errors import AccessError, OstinatoError, StoreError, UnknownRunError, UsageError, nearest
+from ostinato.runtime.asking import answer_as
 from ostinato.runtime.auditing import LOCAL, audit
 from ostinato.runtime.cancelling import cancel_run
 from ostinato.server import blobs
+from ostinato.server.grants import await_slots
+from ostinato.server.happened import await_events
 from ostinato.server.problems import TooLargeError, problem, problem_of, unexpected
 from ostinato.server.scopes import Scopes
 from ostinato.server.tokens import is_half_over, sign_run
 from ostinato.store import wire
+from ostinato.store.happenings import keys_of
+from ostinato.waiting import check_emitted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     from ostinato.work import Claim, RunBrief
 
 _MEDIA: Final = "application/msgpack"
-_SHORT_WRITES: Final = frozenset({"commit", "create", "beat"})
+_SHORT_WRITES: Final = frozenset({"commit", "create", "beat", "enter"})
 _FEW: Final = 8
 """So many claims are signed on the loop: it takes less time than to have a thread do it."""
 _MOST_AWAITED: Final = 10_000
@@ -114,6 +119,8 @@ async def _do(call: _Call, body: _Body) -> Response:
     served = call.served
     in_thread = served.write if call.verb.name in _SHORT_WRITES else served.call
     response = await in_thread(lambda: call.perform(body))
+    if call.happened:
+        served.happened.tell(call.happened)
     if call.has_stirred:
         served.changed()
     elif call.has_stored:
@@ -140,6 +147,8 @@ class _Call:
         self.journal, self.who, self.verb, self.token = journal, who, verb, token
         self.served = journal.served
         self.has_stored = self.has_stirred = False
+        self.happened: list[str] = []
+        """The kinds and keys of events that a run has emitted."""
 
     def perform(self, body: _Body) -> Response:
         """Decode, check, call, encode."""
@@ -166,21 +175,34 @@ class _Call:
 
     def _call(self, request: Any) -> Any:
         name, store = self.verb.name, self.served.store
-        if name == "emit":
-            _check_no_audit(request.events)
+        if name in ("emit", "commit"):
+            self._check_events(request.events if name == "emit" else request.entries.events)
         if name == "create" and self.who.name != LOCAL and self.who.role is not Role.RUN:
             request.run.created_by = self.who.name  # it is put on record
         if name == "request_cancel":
-            found = cancel_run(store, request.run_id)  # whoever asks, its child runs go with it
+            found: Any = cancel_run(store, request.run_id)  # whoever asks, its child runs go with it
+        elif name == "answer":
+            found = answer_as(store, self.who, request.ask_id, request.by, request.values)
         else:
             found = getattr(store, name)(**_arguments(self.verb, request))
         if self.verb.audited and self.who.name != LOCAL and self.who.role not in (Role.WORKER, Role.RUN):
             _audit(self, request)
         if name == "create" and self.who.role is Role.RUN:
             self.journal.scopes.grant(self.who, request.run, found)
-        self.has_stored = name == "commit"
-        self.has_stirred = self.verb.stirs or (self.has_stored and bool(request.entries.end or request.entries.suspend))
+        self.has_stored = name in ("commit", "emit")
+        if name == "commit":
+            self.happened = keys_of(request.entries.events)
+        is_over = name == "commit" and bool(request.entries.end or request.entries.suspend)
+        self.has_stirred = self.verb.stirs or is_over or bool(self.happened)
         return found
+
+    def _check_events(self, events: Any) -> None:
+        """Refuse what only the server itself may tell, and kinds of ours as if users had emitted them."""
+        for event in events:
+            if event.key is not None:
+                check_emitted(event.kind, event.key)
+            elif event.kind.startswith("audit."):
+                raise AccessError("Events of kind audit.… are made by the server itself, and by nobody else.")
 
     def answer(self, found: Any) -> Response:
         """Encode a result, and renew the token of a run that is held."""
@@ -269,6 +291,18 @@ _LOOK_AGAIN: Final = 2.0
 """Seconds after which one who waits for a run looks by itself: another server may have heard of its end."""
 
 
+async def _await_slots(call: _Call, body: _Body, request: Request) -> Response:  # noqa: ARG001  # as the others
+    asked = await call.served.call(lambda: call.decode(body))
+    wait = max(0.0, min(asked.wait, wire.LONGEST_WAIT))
+    return call.answer(await await_slots(call.served, asked.run_id, asked.epoch, asked.known, wait))
+
+
+async def _await_events(call: _Call, body: _Body, request: Request) -> Response:  # noqa: ARG001  # as the others
+    asked = await call.served.call(lambda: call.decode(body))
+    wait = max(0.0, min(asked.wait, wire.LONGEST_WAIT))
+    return call.answer(await await_events(call.served, asked.run_id, asked.sought, wait))
+
+
 async def _load(call: _Call, body: _Body, request: Request) -> Response:  # noqa: ARG001  # as the others
     asked = await call.served.call(lambda: call.decode(body))
     rows = call.served.store.load(asked.run_id)
@@ -294,6 +328,8 @@ async def _load(call: _Call, body: _Body, request: Request) -> Response:  # noqa
 _WAITING: Final[dict[str, Callable[[_Call, _Body, Request], Awaitable[Response]]]] = {
     "claim": _claim,
     "await_runs": _await_runs,
+    "await_slots": _await_slots,
+    "await_events": _await_events,
     "load": _load,
 }
 
@@ -380,15 +416,13 @@ def _check_pools(who: Who, request: Any) -> None:
         raise AccessError(f"{who.name} may serve the pools {', '.join(who.pools)}, not {', '.join(beyond)}.")
 
 
-def _check_no_audit(events: Any) -> None:
-    if any(event.kind.startswith("audit.") for event in events):
-        raise AccessError("Events of kind audit.… are made by the server itself, and by nobody else.")
-
-
 def _audit(call: _Call, request: Any) -> None:
     what = next((str(value)[:200] for value in _named(call.verb, request) if isinstance(value, str)), "")
     run_id = getattr(request, "run_id", "")
-    audit(call.served.store, call.who.name, call.verb.audited, what, run_id=run_id)
+    act = call.verb.audited
+    if getattr(request, "paused", None) is False:
+        act = act.replace("_paused", "_resumed")
+    audit(call.served.store, call.who.name, act, what, run_id=run_id)
 
 
 def _named(verb: Verb, request: Any) -> Iterator[Any]:

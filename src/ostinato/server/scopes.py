@@ -18,6 +18,7 @@ from ostinato.errors import AccessError, UnknownRunError
 from ostinato.records import Event, Run, RunFilter
 from ostinato.states import State
 from ostinato.store.wire import Scope, Verb
+from ostinato.timing import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,7 +144,7 @@ def _runs_in(named: Any) -> Iterable[str | None]:
         return [named.parent_run_id]
     if isinstance(named, list):
         return [item.run_id if isinstance(item, Event) else item for item in named]
-    return [named]
+    return [named.run_id if isinstance(named, Ask) else named]
 
 
 def _shown(run_id: str | None) -> str:

@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from ostinato.loops.loop import call_on
+from ostinato.server.grants import Grants
+from ostinato.server.happened import Happened
+from ostinato.store.gating import RUN
+from ostinato.store.sql import SqlStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ostinato.io.results import ResultStore
     from ostinato.loops.dispatcher import Dispatcher
     from ostinato.server.threads import Threads
     from ostinato.server.writer import Writer
     from ostinato.settings import Settings
+    from ostinato.store.gating import Who
     from ostinato.store.store import Store
 
 T = TypeVar("T")
@@ -29,6 +34,8 @@ class Signal:
         self._waiters: set[asyncio.Future[None]] = set()
         self.count = 0
         """Differs from what it was if something has changed since."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called each time, in whatever thread it is: they only take note."""
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say on which loop waiters wait."""
@@ -37,6 +44,8 @@ class Signal:
     def set(self) -> None:
         """Wake those who wait now; cheap when nobody does."""
         self.count += 1
+        for heard in self.listeners:
+            heard()
         if self._waiters and self._loop is not None:
             call_on(self._loop, self._wake)
 
@@ -87,6 +96,10 @@ class Served:
     """Something was committed that whoever watches may want to see."""
     ended: Signal = field(default_factory=Signal)
     """A run has ended."""
+    happened: Happened = field(default_factory=Happened)
+    """Events that somebody may wait for."""
+    granted: Grants = field(default_factory=Grants)
+    """Runs whose task runs have got slots of limits."""
     closing: bool = False
     """The server is being stopped: whoever only waits is sent away."""
     _closers: list[Callable[[], None]] = field(default_factory=list)
@@ -96,6 +109,11 @@ class Served:
         loop = asyncio.get_running_loop()
         self.stored.bind(loop)
         self.ended.bind(loop)
+        self.granted.bind(loop)
+        self.happened.bind(loop)
+        if isinstance(self.store, SqlStore):
+            self.on_close(self.store.on_events(self.happened.tell))
+            self.on_close(self.store.bell.listen(self._handed_on))
 
     async def call(self, work: Callable[[], T]) -> T:
         """Do something that blocks in a thread."""
@@ -110,6 +128,18 @@ class Served:
         self.dispatcher.hint()
         self.ended.set()
         self.stored.set()
+        self.granted.set_all()
+        self.happened.stir()
+
+    def _handed_on(self, who: Sequence[Who]) -> None:
+        """Hear, from any thread, that slots were handed to runs that wait for a worker, or to task runs."""
+        self.granted.set(who)
+        if any(seq == RUN for _, seq in who):
+            self.changed()
+
+    def on_stored(self, heard: Callable[[], None]) -> None:
+        """Call something, which only takes note, whenever something was stored; from any thread."""
+        self.stored.listeners.append(heard)
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call something, on the server's loop, when the server begins to stop."""
@@ -120,5 +150,7 @@ class Served:
         self.closing = True
         self.stored.set()
         self.ended.set()
+        self.granted.set_all()
+        self.happened.stir()
         for closer in self._closers:
             closer()

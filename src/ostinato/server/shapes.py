@@ -154,6 +154,7 @@ class Event(Model):
     kind: str
     run_id: str | None
     seq: int | None
+    key: str | None = Field(description="What an event that a user emitted is about; null for our own.")
     data: Any
 
 
@@ -258,6 +259,29 @@ class DeployedFlow(Model):
     code_policy: str = Field("latest", pattern="^(latest|pinned)$")
     bundle: str | None = None
     broken: str | None = None
+    kind: str = Field("flow", pattern="^(flow|sensor)$")
+
+
+class DeclaredSchedule(Model):
+    """A schedule as a project brings it. See `ostinato.timing.Schedule`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    deployment: Name
+    kind: str = Field("time", pattern="^(time|event|condition|sensor)$")
+    spec: dict[str, Any] = Field(examples=[{"cron": "0 6 * * MON-FRI", "timezone": "Europe/Oslo"}])
+    parameters: dict[str, Any] = {}
+    tags: list[Name] = []
+    paused: bool = False
+    cursor: str | None = None
+
+
+class DeclaredAutomation(Model):
+    """An automation as a project brings it. See `ostinato.timing.AutomationRow`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    spec: dict[str, Any]
+    description: str = ""
+    paused: bool = False
 
 
 class Manifest(Model):
@@ -269,6 +293,8 @@ class Manifest(Model):
     errors: dict[str, str] = {}
     python: str = ""
     version: str = ""
+    schedules: list[DeclaredSchedule] = Field([], max_length=20_000)
+    automations: list[DeclaredAutomation] = Field([], max_length=5000)
     deployments: list[DeployedFlow] = Field(
         max_length=5000, examples=[[{"name": "weather", "flow": "weather", "target": "/srv/demo/flows.py:weather"}]]
     )

@@ -44,10 +44,14 @@ class Wanted(msgspec.Struct, frozen=True):
     kind: str = ""
     """The beginning of their kind: ``run.``."""
     run_id: str = ""
+    key: str | None = None
+    """What they are about, whole."""
 
     def has(self, stored: StoredEvent) -> bool:
         """Tell whether an event is among them."""
         event = stored.event
+        if self.key is not None and event.key != self.key:
+            return False
         return event.kind.startswith(self.kind) and (not self.run_id or event.run_id == self.run_id)
 
 
@@ -107,7 +111,7 @@ class Feed:
     async def _join(self, watcher: Watcher) -> None:
         """Begin to listen: what is stored from now on comes into the buffer."""
         if not self._watchers:
-            last = await self._served.call(lambda: newest(self._served.store))
+            last = await self._served.call(self._served.store.newest_event)
             self._last = self._last if self._watchers else last
         self._watchers.add(watcher)
         if self._task is None or self._task.done():
@@ -170,20 +174,19 @@ def event_of(stored: StoredEvent) -> dict[str, Any]:
         "kind": event.kind,
         "run_id": event.run_id or None,
         "seq": event.seq,
+        "key": event.key,
         "data": msgspec.json.decode(event.data),
     }
 
 
-def newest(store: Store) -> int:
-    """Find the number of the newest event, in some forty reads of one row each."""
+def last_before(store: Store, instant: int) -> int:
+    """Find the number of the last event before an instant, in some twenty reads of one row each."""
 
-    def beyond(number: int) -> bool:
-        return bool(store.list_events(after=number, limit=1))
+    def goes_on(number: int) -> bool:
+        found = store.list_events(after=number, limit=1)
+        return bool(found) and found[0].event.at < instant
 
-    high = 1
-    while beyond(high):
-        high *= 2
-    return _bisect(beyond, 0, high)
+    return _bisect(goes_on, 0, store.newest_event())
 
 
 def _bisect(beyond: Callable[[int], bool], low: int, high: int) -> int:

@@ -2,7 +2,10 @@
 
 ```
 worker, pools ─► levels (pool, priority) that have tickets ─► lock some of each, highest first ─► pack ─► claim, tell
+                                                        └─► elders: lower, but longer waiting ──┘
 ```
+
+Priority ages: a point of it counts as a minute in the queue, so that no load of higher priority starves a lower one.
 
 The tickets are locked with SKIP LOCKED and so are their runs, so claimers never wait, neither for each other nor for
 whoever cancels. A ticket that is claimed leaves a dead entry in PostgreSQL's index, which cannot be removed while
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 Level = tuple[str, int]
 """A pool and a priority."""
 
+_A_POINT: Final = 60 * SECOND
+"""What a point of priority is worth in the queue."""
 _PATIENCE: Final = 30 * SECOND
 """After so long a run that is too large for what is free is not overtaken any more."""
 _PAGE: Final = 200
@@ -140,7 +145,12 @@ class _Packing:
 
 def claim(tx: Session, worker_id: str, offer: Offer, starts: dict[Level, int], now: int) -> Taken:
     """Take runs for a worker."""
-    found = records(Worker, tx.rows(statements.GET_WORKER, id=worker_id))
+    workers, declared, waiting = tx.ask(
+        (statements.GET_WORKER, {"id": worker_id}),
+        (statements.POOLS, {"pools": list(offer.pools)}),
+        (statements.LEVELS, _known(offer, starts)),
+    )
+    found = records(Worker, workers)
     if not found or found[0].expires_at <= now:
         raise StaleEpochError(
             f"Worker {worker_id} {'has lost its lease' if found else 'is not registered'}: it must stop its runs and "
@@ -148,42 +158,34 @@ def claim(tx: Session, worker_id: str, offer: Offer, starts: dict[Level, int], n
         )
     if found[0].draining or offer.slots <= 0:
         return Taken([], {})
-    pools, limited = _open_pools(tx, offer)
-    levels = _levels(tx, pools, starts)
+    paused = {pool for pool, _, is_paused in declared if is_paused}
+    levels = {(pool, priority): rest for pool, priority, *rest in waiting if pool not in paused}
     seen = {level: given for level, (first, given) in levels.items() if first is None}
-    waiting = [level for level, (first, _) in levels.items() if first is not None]
-    if not waiting:
+    open_ = [level for level, (first, _) in levels.items() if first is not None]
+    if not open_:
         return Taken([], seen)
+    limited = [pool for pool, slots, _ in declared if slots is not None and pool not in paused]
     packing = _Packing(offer, amounts_of(found[0].resources), _room(tx, limited), now)
-    chosen: list[Row] = []
-    for _, group in groupby(waiting, key=lambda level: level[1]):
+    chosen = _take_elders(tx, {level: levels[level][0] for level in open_}, packing)
+    elders = {row[0] for row in chosen}
+    for _, group in groupby(open_, key=lambda level: level[1]):
         if packing.slots > 0:
-            taken, upto = _take(tx, [level for level in group if packing.is_open(level[0])], starts, packing)
+            own = [level for level in group if packing.is_open(level[0])]
+            taken, upto = _take(tx, own, starts, packing, elders)
             chosen += taken
             seen |= upto
     return Taken(_assign(tx, found[0], [row[1] for row in chosen], now) if chosen else [], seen)
 
 
-def _open_pools(tx: Session, offer: Offer) -> tuple[list[str], list[str]]:
-    """Return the pools of an offer that are not paused, and those of them whose slots are counted."""
-    declared = {row[0]: row for row in tx.rows(statements.POOLS, pools=list(offer.pools))}
-    pools = [pool for pool in dict.fromkeys(offer.pools) if pool not in declared or not declared[pool][2]]
-    return pools, [pool for pool in pools if pool in declared and declared[pool][1] is not None]
-
-
-def _levels(tx: Session, pools: list[str], starts: dict[Level, int]) -> dict[Level, tuple[int | None, int]]:
-    """Return the levels of the pools, highest priority first: their first ticket, and the last number given."""
-    if not pools:
-        return {}
-    known = [level for level in starts if level[0] in pools]
-    rows = tx.rows(
-        statements.LEVELS,
-        pools=pools,
-        known_pools=[pool for pool, _ in known],
-        known_priorities=[priority for _, priority in known],
-        known_marks=[starts[level] for level in known],
-    )
-    return {(pool, priority): (first, given) for pool, priority, first, given in rows}
+def _known(offer: Offer, starts: dict[Level, int]) -> dict[str, list[str] | list[int]]:
+    """Name the pools of an offer, and where to begin at their levels."""
+    known = [level for level in starts if level[0] in offer.pools]
+    return {
+        "pools": list(offer.pools),
+        "known_pools": [pool for pool, _ in known],
+        "known_priorities": [priority for _, priority in known],
+        "known_marks": [starts[level] for level in known],
+    }
 
 
 def _room(tx: Session, pools: list[str]) -> dict[str, int]:
@@ -195,10 +197,31 @@ def _room(tx: Session, pools: list[str]) -> dict[str, int]:
     return {pool: number - taken.get(pool, 0) for pool, number in slots.items()}
 
 
+def _take_elders(tx: Session, heads: dict[Level, int], packing: _Packing) -> list[Row]:
+    """Take those of lower priority that have waited so much longer that it is their turn before higher ones.
+
+    A point of priority counts as a minute in the queue. Nothing is asked while all that waits has one priority.
+    """
+    if len({priority for _, priority in heads}) == 1:
+        return []
+    since = {row[0]: row[1] for row in tx.rows(statements.TICKETS_SINCE, ids=list(heads.values()))}
+    ranks = {level: since[head] - _A_POINT * level[1] for level, head in heads.items() if head in since}
+    chosen: list[Row] = []
+    for level in sorted(ranks, key=ranks.__getitem__):
+        before = min((rank for other, rank in ranks.items() if other[1] > level[1]), default=None)
+        if before is None or ranks[level] >= before or packing.slots <= 0:
+            continue
+        upto = before + _A_POINT * level[1]
+        values = {"pool": level[0], "priority": level[1], "after": heads[level] - 1, "upto": upto}
+        rows = tx.rows(statements.LOCK_ELDERS, limit=min(_PAGE, packing.slots), **values)
+        chosen += [row for row in rows if packing.takes(level[0], row[2], row[3])]
+    return chosen
+
+
 def _take(
-    tx: Session, levels: list[Level], starts: dict[Level, int], packing: _Packing
+    tx: Session, levels: list[Level], starts: dict[Level, int], packing: _Packing, taken: set[int]
 ) -> tuple[list[Row], dict[Level, int]]:
-    """Take what fits of one priority, in the order of the tickets.
+    """Take what fits of one priority, in the order of the tickets, but those that are taken already.
 
     Returns:
         The rows of the tickets taken, and for each level the number up to which none is left.
@@ -212,6 +235,8 @@ def _take(
         pages = {level: _page(tx, level, after[level], limit) for level in levels if level in unread}
         for level, ticket in _merged(pages):
             after[level] = ticket[0]
+            if ticket[0] in taken:
+                continue
             if packing.takes(level[0], ticket[2], ticket[3]):
                 chosen.append(ticket)
             else:
@@ -231,10 +256,10 @@ def _merged(pages: dict[Level, list[Row]]) -> Iterable[tuple[Level, Row]]:
 
 
 def _assign(tx: Session, worker: Worker, run_ids: list[str], now: int) -> list[Claim]:
+    tx.put(statements.REMOVE_TICKETS, ids=run_ids)
     rows = tx.rows(statements.CLAIM_RUNS, ids=run_ids, worker_id=worker.id, now=now)
     make = to_record(Run)
     by_id = {row[0]: Claim(run=make(row[:-1]), options=row[-1] or "{}") for row in rows}
-    tx.change(statements.REMOVE_TICKETS, ids=run_ids)
     data = as_json({"worker_id": worker.id, "host": worker.host, "pid": worker.pid})
     append(tx, [Event(at=now, kind="run.claimed", run_id=run_id, data=data) for run_id in by_id])
     return [by_id[run_id] for run_id in run_ids if run_id in by_id]

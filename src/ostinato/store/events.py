@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def append(tx: Session, events: Sequence[Event]) -> None:
     """Append events in one statement."""
     if events:
-        tx.change(statements.PUT_EVENTS, events=msgspec.json.encode([cleaned(event) for event in events]).decode())
+        tx.put(statements.PUT_EVENTS, events=msgspec.json.encode([cleaned(event) for event in events]).decode())
 
 
 def tell(tx: Session, run_id: str, kind: str, now: int, data: dict[str, object] | None = None) -> None:
     """Append an event about a run."""
-    tx.change(statements.INSERT_EVENT, at=now, kind=kind, run_id=run_id, seq=None, data=as_json(data or {}))
+    tx.put(statements.INSERT_EVENT, at=now, kind=kind, run_id=run_id, seq=None, data=as_json(data or {}))
 
 
 def as_json(data: dict[str, object]) -> str:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ostinato.timing import NOTHING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ostinato.access import Token, User
     from ostinato.records import Event, Run, Wait
+    from ostinato.timing import Timing
     from ostinato.work import (
         Claim,
         Deployed,
@@ -37,6 +40,8 @@ class Fleet(Protocol):
 
     def claim(self, worker_id: str, offer: Offer, *, wait: float = 0.0) -> list[Claim]:
         """Take runs for a worker: highest priority first, then in the order they were queued.
+
+        Each point of priority counts as a minute in the queue: what waits longer by that goes before.
 
         Left in the queue: runs of paused pools, queues and deployments, beyond a pool's slots, and those that need
         more than is left of the offer. A run that is too large for what is free now but not for the worker, and
@@ -87,9 +92,10 @@ class Fleet(Protocol):
         ...
 
     def wake(self, *, limit: int = 500) -> int:
-        """Queue the runs whose waits are over: timers and starts that are due, runs waited for that have ended.
+        """Queue the runs whose waits are over: timers, starts and timeouts that are due, and what was missed.
 
-        The last is a repair of what a crash between two transactions may have left; the end of a run wakes by itself.
+        The last is a repair of what a crash between two transactions may have left, a page of those who wait at a
+        time; ends and events wake by themselves.
 
         Returns:
             How many became queued; `limit` means there may be more.
@@ -142,15 +148,18 @@ class Fleet(Protocol):
         ...
 
     def emit(self, events: Sequence[Event]) -> None:
-        """Append events that belong to no commit; `run_id` is empty for those about no run."""
+        """Append events that belong to no commit, and queue who waited for them.
+
+        `run_id` is empty for those about no run.
+        """
         ...
 
 
 class Catalog(Protocol):
     """Projects, deployments, pools and queues. Names that are unknown raise `ostinato.errors.UnknownNameError`."""
 
-    def put_project(self, project: Project, deployed: Sequence[Deployed]) -> list[Deployed]:
-        """Store what a project holds now, in one transaction.
+    def put_project(self, project: Project, deployed: Sequence[Deployed], timing: Timing = NOTHING) -> list[Deployed]:
+        """Store what a project holds now, in one transaction: its deployments, schedules and automations.
 
         Deployments that are there already keep `paused`. Those of the project that are not in `deployed` any more are
         removed, their queued runs kept.

@@ -6,20 +6,23 @@ the time, then changes; so whoever comes second sees what the first one did.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from ostinato.errors import RunStateError, StaleEpochError, UnknownRunError
 from ostinato.records import Event, Run, Wait, Worker
 from ostinato.states import State
-from ostinato.store import recovery, statements, tickets, waits
+from ostinato.store import recovery, slots, statements, tickets, waits
 from ostinato.store.events import append, as_json, tell
 from ostinato.store.rows import cleaned, columns, records, to_row
+from ostinato.store.statements_happenings import WITHDRAW_ASKS
 from ostinato.store.transactions import named
 
 if TYPE_CHECKING:
     from ostinato.store.transactions import Session
+
+_INSERT_NEW: Final = statements.INSERT_RUN.removesuffix(" ON CONFLICT DO NOTHING")
 
 
 class Reopening(msgspec.Struct, frozen=True):
@@ -52,8 +55,15 @@ def get(tx: Session, run_id: str, statement: str = statements.GET_RUN) -> Run:
     return found[0]
 
 
-def create(tx: Session, run: Run, now: int) -> Run:
-    """Insert a run; return it as stored, or the one that was there."""
+def create(tx: Session, run: Run, now: int, *, is_new: bool = False) -> Run:
+    """Insert a run; return it as stored, or the one that was there.
+
+    Args:
+        tx: The transaction.
+        run: The run.
+        now: The time.
+        is_new: Whether to take it that none is there, and have the database refuse it otherwise: nothing is asked then.
+    """
     run = cleaned(run)
     if run.branch_of is not None:
         _lock_branch(tx, run.branch_of)
@@ -62,9 +72,11 @@ def create(tx: Session, run: Run, now: int) -> Run:
     if run.worker_id is not None and run.state is State.RUNNING and run.epoch < 1:
         run = msgspec.structs.replace(run, epoch=1)
     row = to_row(Run)(run)
-    if tx.change(statements.INSERT_RUN, **dict(zip(columns(Run), row, strict=True))):
-        _enqueue(tx, run, now)
-        return records(Run, [row])[0]
+    values = dict(zip(columns(Run), row, strict=True))
+    if is_new:
+        tx.put(_INSERT_NEW, **values)
+    if is_new or tx.change(statements.INSERT_RUN, **values):
+        return records(Run, [row])[0] if _enqueue(tx, run, now) else get(tx, run.id)
     if run.key is not None:
         found = records(Run, tx.rows(statements.RUN_BY_KEY, flow=run.flow, key=run.key))
         if found:
@@ -72,16 +84,23 @@ def create(tx: Session, run: Run, now: int) -> Run:
     return get(tx, run.id)
 
 
-def _enqueue(tx: Session, run: Run, now: int) -> None:
-    """Give a new run its ticket, or its wait until it begins; put on record who asked for it."""
+def _enqueue(tx: Session, run: Run, now: int) -> bool:
+    """Give a new run its ticket, or its wait until it begins; put on record who asked for it.
+
+    Returns:
+        False where its overlap refuses it: it has ended.
+    """
     asked = _asked(run, now)
-    if run.state is State.QUEUED and run.pool is not None:
-        tickets.put(tx, [run.id], now, "created", more=asked)
-        return
+    if run.state is State.QUEUED and run.pool is not None and run.gates is None:
+        tickets.put_first(tx, run, now, asked)
+        return True
     append(tx, asked)
+    if run.state is State.QUEUED and run.pool is not None:
+        return not slots.queue(tx, {run.id: run.gates}, now, "created")
     if run.state is State.SCHEDULED and run.scheduled_at is not None:
         start = Wait(run_id=run.id, n=0, kind="start", due_at=run.scheduled_at, created_at=now)
-        tx.change(statements.PUT_WAIT, **named(start))
+        tx.put(statements.PUT_WAIT, **named(start))
+    return True
 
 
 def _asked(run: Run, now: int) -> list[Event]:
@@ -122,14 +141,14 @@ def reopen(tx: Session, what: Reopening) -> Run:
     if run.worker_id is not None and not is_ours:
         tell(tx, run.id, "run.crashed", now, recovery.lost_data(run, None))
         run.state = State.CRASHED
-    tx.change(statements.REMOVE_TICKETS, ids=[run.id])
-    tx.change(statements.REMOVE_WAITS, ids=[run.id])
-    tx.change(statements.CLOSE_TASK_RUNS, run_id=run.id, state="crashed", reason="lost", now=now)
+    tx.put(statements.REMOVE_TICKETS, ids=[run.id])
+    tx.put(statements.REMOVE_WAITS, ids=[run.id])
+    tx.put(statements.CLOSE_TASK_RUNS, run_id=run.id, state="crashed", reason="lost", now=now)
     for seqs, reason, clears in ((what.again, "retried", 0), (what.clear, "cleared", 1), (what.stale, "stale", 1)):
         if seqs:
-            tx.change(statements.KEEP_ATTEMPTS, run_id=run.id, seqs=seqs)
-            tx.change(statements.CLEAR, run_id=run.id, seqs=seqs, reason=reason, clears=clears)
-    tx.change(
+            tx.put(statements.KEEP_ATTEMPTS, run_id=run.id, seqs=seqs)
+            tx.put(statements.CLEAR, run_id=run.id, seqs=seqs, reason=reason, clears=clears)
+    tx.put(
         statements.REOPEN,
         id=run.id,
         state="queued" if what.worker_id is None else "running",
@@ -138,8 +157,10 @@ def reopen(tx: Session, what: Reopening) -> Run:
         worker_id=what.worker_id,
         started_at=None if what.worker_id is None else now,
     )
+    if not is_ours:
+        slots.give_back(tx, run.id, now, least=0)
     if what.worker_id is None and run.pool is not None:
-        tickets.put(tx, [run.id], now, "recovered" if run.state is State.CRASHED else "reopened")
+        slots.queue(tx, {run.id: run.gates}, now, "recovered" if run.state is State.CRASHED else "reopened")
     return get(tx, run.id)
 
 
@@ -168,15 +189,17 @@ def request_cancel(tx: Session, run_id: str) -> Run:
         raise RunStateError(f"Run {run.id} has already ended: it is {run.state}. There is nothing to cancel.")
     now = tx.now()
     if holder(tx, run, now) is not None:
-        tx.change(statements.REQUEST_CANCEL, id=run.id, now=now)
+        tx.put(statements.REQUEST_CANCEL, id=run.id, now=now)
     else:
-        tx.change(statements.CANCEL_RUN, id=run.id, now=now)
-        tx.change(statements.CLOSE_TASK_RUNS, run_id=run.id, state="cancelled", reason=None, now=now)
-        tx.change(statements.REMOVE_TICKETS, ids=[run.id])
-        tx.change(statements.REMOVE_WAITS, ids=[run.id])
+        tx.put(statements.CANCEL_RUN, id=run.id, now=now)
+        tx.put(statements.CLOSE_TASK_RUNS, run_id=run.id, state="cancelled", reason=None, now=now)
+        tx.put(statements.REMOVE_WAITS, ids=[run.id])
+        tx.put(WITHDRAW_ASKS, run_id=run.id)
         tell(tx, run.id, "run.cancelled", now)
         if run.awaited:
             waits.wake_waiters(tx, [run.id], now)
+        slots.give_back(tx, run.id, now)
+        tx.put(statements.REMOVE_TICKETS, ids=[run.id])  # only now: a slot that was just handed to it brings one
     return get(tx, run.id)
 
 
@@ -189,8 +212,8 @@ def mark(tx: Session, what: Marking, limit: int) -> Run:
     _refuse_if_held(tx, run, now)
     if run.worker_id is not None:
         recovery.lose(tx, run, now, None, limit)
-    tx.change(statements.RAISE_EPOCH, id=run.id)
-    tx.change(statements.KEEP_ATTEMPTS, run_id=run.id, seqs=[what.seq])
+    tx.put(statements.RAISE_EPOCH, id=run.id)
+    tx.put(statements.KEEP_ATTEMPTS, run_id=run.id, seqs=[what.seq])
     run = get(tx, run.id)
     values = msgspec.structs.asdict(what) | {"state": str(what.state), "epoch": run.epoch, "now": now}
     if not tx.change(statements.MARK, **values):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _LOCK: Final = 0x4F53746D
 _ABSENT: Final = ("no such table", "does not exist")
+_BUSY: Final = ("40P01", "55P03")
+"""A deadlock with somebody who works, or a lock that did not come in time."""
+_TRIES: Final = 10
+_PAUSE: Final = 0.3
 
 
 class _Database(Protocol):
@@ -152,8 +157,17 @@ class _Postgres:
         return list(self._connection.execute(query).fetchall())
 
     def script(self, text: str) -> None:
-        """Run statements in one transaction."""
-        self._connection.execute(f"BEGIN;\n{text}\nCOMMIT;")
+        """Run statements in one transaction; again where others held what it needs."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self._connection.execute(f"BEGIN;\n{text}\nCOMMIT;")
+            except Exception as error:
+                if not left or getattr(error, "sqlstate", None) not in _BUSY:
+                    raise
+                self._connection.execute("ROLLBACK")
+                time.sleep(_PAUSE)
+            else:
+                return
 
 
 @contextlib.contextmanager

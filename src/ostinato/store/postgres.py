@@ -27,76 +27,47 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import psycopg
+from psycopg import errors
 
-from ostinato.clock import SECOND
-from ostinato.errors import StaleEpochError, StoreUnavailableError
-from ostinato.records import Commit, StoredEvent, StoreInfo
+from ostinato.errors import StaleEpochError, StoreError, StoreUnavailableError
+from ostinato.records import Commit, Run, StoredEvent, StoreInfo
 from ostinato.states import State
-from ostinato.store import batch, events, statements, waits
+from ostinato.store import batch, events, happenings, slots, statements, waits
 from ostinato.store.claiming import Marks
+from ostinato.store.gating import RUN
 from ostinato.store.postgres_hints import Hints
 from ostinato.store.postgres_link import Link, is_passing
+from ostinato.store.postgres_retention import PostgresRetention
+from ostinato.store.postgres_session import GATE, SERVER_NOW, SPACE, TYPES, PostgresSession, encode
 from ostinato.store.revisions import HEAD
-from ostinato.store.rows import TABLES, Row, clean, cleaned, kinds
+from ostinato.store.rows import TABLES, Row, cleaned, kinds
 from ostinato.store.skew import Skew
 from ostinato.store.sql import SqlStore
+from ostinato.store.statements_happenings import WITHDRAW_ASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ostinato.clock import Clock
-    from ostinato.records import Suspension
+    from ostinato.store.gating import Who
     from ostinato.store.postgres_link import Connection
+    from ostinato.store.postgres_session import Step
     from ostinato.store.transactions import Session
 
 T = TypeVar("T")
 
-_SERVER_NOW: Final = f"(extract(epoch FROM clock_timestamp()) * {SECOND})::bigint"
-
-_TYPES: Final = {str: "text", State: "text", int: "bigint", bool: "boolean", bytes: "text"}
 _BLOB: Final[dict[str, type]] = {"hash": str, "run_id": str}
 
-# The space of our advisory locks: 16 bits of our own, then 48 of the highest event number given so far.
-_SPACE: Final = 0x4F53
-_GATE: Final = f"SELECT pg_advisory_xact_lock_shared({_SPACE << 48} | last_value) IS NULL AS locked FROM event_id_seq"
+_GIVEN: Final = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM event_id_seq"
+_Found = tuple[bool, bool, bool]
+"""Of a run: whether somebody asked to cancel it, whether one awaits it, whether it passes gates."""
 _LOWEST_OPEN: Final = f"""
     SELECT min(((classid::bigint & 65535) << 32) | objid::bigint) FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = {_SPACE}
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = {SPACE}
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-_OWN: Final = {
-    statements.INSERT_EVENT: f"""
-    WITH gate AS MATERIALIZED ({_GATE})
-    INSERT INTO event (at, kind, run_id, seq, data)
-    SELECT :at::bigint, :kind::text, :run_id::text, :seq::integer, :data::text FROM gate WHERE locked IS NOT NULL""",
-    statements.PUT_EVENTS: f"""
-    WITH gate AS MATERIALIZED ({_GATE})
-    INSERT INTO event (at, kind, run_id, seq, data)
-    SELECT r.at, r.kind, r.run_id, r.seq, r.data
-    FROM gate, json_to_recordset(:events::json) AS r (at bigint, kind text, run_id text, seq integer, data text)
-    WHERE gate.locked IS NOT NULL""",
-    statements.PUT_TICKETS: f"""
-    WITH made AS ({statements.PUT_TICKETS}, priority),
-        level AS (INSERT INTO ticket_level (pool, priority) SELECT DISTINCT pool, priority FROM made
-            ON CONFLICT DO NOTHING)
-    SELECT run_id, pool, queue FROM made""",
-    statements.SHARE_CATALOG: f"SELECT pg_advisory_xact_lock_shared({_SPACE}, 1) IS NULL",
-    statements.CHANGE_CATALOG: f"SELECT pg_advisory_xact_lock({_SPACE}, 1) IS NULL",
-    statements.LEVELS: """
-    SELECT level.pool, level.priority,
-        (SELECT ticket.id FROM ticket
-        WHERE (ticket.pool, ticket.priority, ticket.id) > (level.pool, level.priority, coalesce(known.mark, 0))
-            AND (ticket.pool, ticket.priority) <= (level.pool, level.priority) AND NOT ticket.paused
-        ORDER BY ticket.pool, ticket.priority, ticket.id LIMIT 1),
-        ticket_id_seq.last_value
-    FROM ticket_id_seq CROSS JOIN ticket_level AS level
-        LEFT JOIN unnest(:known_pools::text[], :known_priorities::integer[], :known_marks::bigint[])
-            AS known (pool, priority, mark) ON known.pool = level.pool AND known.priority = level.priority
-    WHERE level.pool = ANY(:pools) ORDER BY level.priority DESC""",
-}
-"""Statements that differ here from what both dialects share."""
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(PostgresRetention, SqlStore):
     """A `Store` in a PostgreSQL database, for any number of processes and machines."""
 
     def __init__(
@@ -143,13 +114,30 @@ class PostgresStore(SqlStore):
 
     # --- the hot path
 
+    def create(self, run: Run) -> Run:
+        """Insert a run, or return the one that has its id, or its flow and key, already.
+
+        One that is to be queued, and has no key, is there already only if this is the repetition of a request. So it
+        is taken to be new, which makes all of it one round trip; where the database refuses it, it is looked for.
+        """
+        if run.key is None and run.state is State.QUEUED:
+            try:
+                return self._create(run, is_new=True)
+            except StoreError as error:
+                if not isinstance(error.__cause__, errors.UniqueViolation):
+                    raise
+        return self._create(run, is_new=False)
+
     def commit(self, run_id: str, epoch: int, entries: Commit, *, number: int | None = None) -> bool:
         """Write what a running run did: all of it or nothing."""
         has_clock = self._clock is not None
         composed = _compose(run_id, epoch, entries, number, has_clock=has_clock)
 
-        def work(connection: Connection, lost: int | None) -> tuple[bool, bool] | None:
+        handed_on: list[Who] = []
+
+        def work(connection: Connection, lost: int | None) -> _Found | None:
             statement, values = composed
+            rest = entries
             if lost is not None:
                 self._link.end_backend(connection, lost)
                 if (gone := _gone(connection, run_id, epoch, entries)) is not None:
@@ -159,9 +147,10 @@ class PostgresStore(SqlStore):
                     statement, values = _compose(run_id, epoch, rest, number, has_clock=has_clock)
             if self._clock is not None:
                 values["now"] = self._clock.now()
-            if entries.suspend is not None:
-                return self._suspend(connection, run_id, entries.suspend, lambda: _put(connection, statement, values))
-            return _put(connection, statement, values)
+            if entries.suspend is not None or entries.leaves or happenings.keys_of(rest.events):
+                handed_on.clear()
+                return self._commit_with_others(connection, run_id, rest, (statement, values), handed_on)
+            return _put(PostgresSession(connection, self._clock), (statement, values))
 
         found = self._link.persist(work)
         if found is None and number is not None:
@@ -171,46 +160,62 @@ class PostgresStore(SqlStore):
                 f"Run {run_id} is no longer held in epoch {epoch}: its lease ended, another process took it "
                 f"up or it has ended. Nothing was written."
             )
+        self._handed_on(handed_on)
         if entries.end is not None:
-            self._after_end(run_id, is_awaited=found[1])
+            self._after_end(run_id, is_awaited=found[1], has_gates=found[2] and RUN not in entries.leaves)
         return found[0]
 
-    def _suspend(
-        self,
-        connection: Connection,
-        run_id: str,
-        suspension: Suspension,
-        put: Callable[[], tuple[bool, bool] | None],
-    ) -> tuple[bool, bool] | None:
-        """Commit a suspension: here the runs waited for are locked before the run itself."""
-        tx = _PostgresSession(connection, self._clock)
-        connection.execute("BEGIN")
-        waits.mark_awaited(tx, suspension)
-        found = put()
-        is_queued = found is not None and waits.suspend(tx, run_id, suspension, tx.now())
-        connection.execute("ROLLBACK" if found is None else "COMMIT")
-        if is_queued:
+    def _commit_with_others(
+        self, connection: Connection, run_id: str, entries: Commit, composed: Step, handed_on: list[Who]
+    ) -> _Found | None:
+        """Commit a suspension, events that others may wait for, slots that are returned.
+
+        What runs and events are about is locked before the run itself, the gates after it.
+        """
+        tx = PostgresSession(connection, self._clock, begins=True)
+        keys = happenings.keys_of(entries.events)
+        if entries.suspend is not None:
+            waits.mark_awaited(tx, entries.suspend, keys)
+        else:
+            happenings.lock(tx, keys)
+        found = _put(tx, composed)
+        if found is None:
+            connection.execute("ROLLBACK")
+            return None
+        woken: object = happenings.wake(tx, keys, tx.now())
+        if entries.suspend is not None:
+            woken = waits.suspend(tx, run_id, entries.suspend, tx.now()) or woken
+        if entries.leaves:
+            slots.give_back(tx, run_id, tx.now(), seqs=entries.leaves)
+        tx.commit()
+        handed_on += tx.handed_on
+        if woken or keys:
             self._hint()
         return found
 
-    def _after_end(self, run_id: str, *, is_awaited: bool) -> None:
+    def _after_end(self, run_id: str, *, is_awaited: bool, has_gates: bool) -> None:
         """Wake those who wait; where that fails `wake` repairs it, for the end itself is committed."""
-        if is_awaited:
-            with contextlib.suppress(StoreUnavailableError):
+        with contextlib.suppress(StoreUnavailableError):
+            if is_awaited:
                 self._write(lambda tx: waits.wake_waiters(tx, [run_id], tx.now()))
+            if has_gates:
+                self._write(lambda tx: slots.give_back_of_ended(tx, run_id, tx.now()))
         self._hint()
 
     # --- transactions of the other verbs
 
     def _read(self, work: Callable[[Session], T]) -> T:
-        return self._link.persist(lambda connection, _: work(_PostgresSession(connection, self._clock)))
+        return self._link.persist(lambda connection, _: work(PostgresSession(connection, self._clock)))
 
     def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:
+        handed_on: list[Who] = []
+
         def attempt(connection: Connection, _: int | None) -> T:
-            connection.execute("BEGIN")
-            result = work(_PostgresSession(connection, self._clock))
+            tx = PostgresSession(connection, self._clock, begins=True)
+            result = work(tx)
+            handed_on[:] = tx.handed_on
             try:
-                connection.execute("COMMIT")
+                tx.commit()
             except psycopg.Error as error:
                 if again or not connection.closed or not is_passing(error):
                     raise
@@ -220,7 +225,9 @@ class PostgresStore(SqlStore):
                 ) from error
             return result
 
-        return self._link.persist(attempt)
+        found = self._link.persist(attempt)
+        self._handed_on(handed_on)
+        return found
 
     def _watch(self, heard: Callable[[], None]) -> Callable[[], None]:
         """Listen on a connection of its own."""
@@ -236,14 +243,15 @@ class PostgresStore(SqlStore):
         def work(tx: Session) -> list[Row]:
             if run_id is not None:
                 return tx.rows(statements.EVENTS_OF, run_id=run_id, after=after, limit=limit)
-            # three snapshots, in this order, or one that commits in between is passed over
-            given = tx.rows("SELECT last_value FROM event_id_seq")[0][0]
-            lowest = tx.rows(_LOWEST_OPEN)[0][0]
-            last = given if lowest is None else min(given, lowest)
+            last = _last_readable(tx)
             rows = tx.rows(statements.EVENTS, after=after, limit=limit)
             return [row for row in rows if row[0] <= last]
 
         return events.stored(self._read(work))
+
+    def newest_event(self) -> int:
+        """Return the number of the newest event that every reader may have read; 0 where there is none."""
+        return self._read(_last_readable)
 
     def info(self) -> StoreInfo:
         """Describe the database."""
@@ -265,6 +273,14 @@ class PostgresStore(SqlStore):
         return self._read(work)
 
 
+def _last_readable(tx: Session) -> int:
+    """Return the number below which no event is still to be committed."""
+    # three snapshots with what is read then, in this order, or one that commits in between is passed over
+    given: int = tx.rows(_GIVEN)[0][0]
+    lowest: int | None = tx.rows(_LOWEST_OPEN)[0][0]
+    return given if lowest is None else min(given, lowest)
+
+
 # --- the one statement of a commit
 
 
@@ -275,10 +291,10 @@ def _compose(
     values: dict[str, Any] = {"run": run_id, "epoch": epoch}
     puts = batch.puts(run_id, entries)
     for table, records in puts.items():
-        values[table] = _encode(records)
+        values[table] = encode(records)
     gone = batch.removed_states(entries)
     if gone:
-        values["gone"] = _encode(gone)
+        values["gone"] = encode(gone)
     if entries.orphans:
         values["orphans"] = list(entries.orphans)
     if entries.end is not None:
@@ -298,36 +314,27 @@ def _compose(
     return statement, values
 
 
-def _encode(records: Sequence[msgspec.Struct]) -> str:
-    """Encode records as a JSON array; bytes in it as base64, texts such that PostgreSQL takes them."""
-    try:
-        text = msgspec.json.encode(records).decode()
-    except UnicodeEncodeError:
-        text = "\\u0000"
-    if "\\u0000" in text:
-        text = msgspec.json.encode([cleaned(record) for record in records]).decode()
-    return text
-
-
 @functools.cache
 def _statement(parts: tuple[str, ...], *, has_end: bool, has_progress: bool, has_number: bool, has_clock: bool) -> str:
     """Write the statement for a commit with these parts, in psycopg's tongue."""
-    now = ":now::bigint" if has_clock else _SERVER_NOW
+    now = ":now::bigint" if has_clock else SERVER_NOW
     ctes = [
         f"""guard AS MATERIALIZED (
-        SELECT run.id, run.cancel_requested_at, run.recoveries, run.awaited
+        SELECT run.id, run.cancel_requested_at, run.recoveries, run.awaited, run.gates
         FROM run JOIN worker ON worker.id = run.worker_id
         WHERE run.id = :run AND run.epoch = :epoch AND run.state IN ({statements.LIVE_STATES})
             AND worker.expires_at > {now}{" AND run.commits < :number" if has_number else ""}
         FOR NO KEY UPDATE OF run)"""
     ]
     if "event" in parts:
-        ctes.append(f"gate AS MATERIALIZED ({_GATE}, guard)")
+        ctes.append(f"gate AS MATERIALIZED ({GATE}, guard)")
     ctes += [_cte(part) for part in parts]
     if changes := _changes(has_end=has_end, has_progress=has_progress, has_number=has_number):
         ctes.append(changes)
-    text = "WITH " + ",\n".join(ctes) + "\nSELECT cancel_requested_at IS NOT NULL, awaited FROM guard"
-    return statements.for_postgres(text)
+    if has_end:
+        ctes.append(f"withdrawn AS ({WITHDRAW_ASKS.replace(':run_id', '(SELECT id FROM guard)')})")
+    answer = "SELECT cancel_requested_at IS NOT NULL, awaited, gates IS NOT NULL FROM guard"
+    return statements.for_postgres(f"WITH {', '.join(ctes)}\n{answer}")
 
 
 def _changes(*, has_end: bool, has_progress: bool, has_number: bool) -> str:
@@ -361,32 +368,33 @@ def _cte(part: str) -> str:
     fields = kinds(TABLES[part]) if part in TABLES else _BLOB
     names = ", ".join(fields)
     cells = ", ".join(f"decode(r.{n}, 'base64')" if kind is bytes else f"r.{n}" for n, kind in fields.items())
-    types = ", ".join(f"{name} {_TYPES[kind]}" for name, kind in fields.items())
+    types = ", ".join(f"{name} {TYPES[kind]}" for name, kind in fields.items())
     gate, condition = (", gate", " WHERE gate.locked IS NOT NULL") if part == "event" else ("", "")
     return f"""put_{part} AS (INSERT INTO {part} ({names}) SELECT {cells}
         FROM guard{gate}, json_to_recordset(:{part}::json) AS r ({types}){condition}
         {statements.ON_CONFLICT[part]})"""
 
 
-def _put(connection: Connection, statement: str, values: dict[str, Any]) -> tuple[bool, bool] | None:
-    """Run a commit's statement: whether somebody asked to cancel the run, and whether one awaits it."""
-    found: tuple[bool, bool] | None = connection.execute(statement, values, prepare=True).fetchone()
+def _put(tx: PostgresSession, composed: Step) -> _Found | None:
+    """Run a commit's statement."""
+    found: _Found | None = tx.send(composed)[-1].fetchone()
     return found
 
 
 # --- when the answer to a commit was lost: everything in it may be put twice without harm but a few things
 
 
-def _numbered(connection: Connection, run_id: str, epoch: int, number: int) -> tuple[bool, bool] | None:
+def _numbered(connection: Connection, run_id: str, epoch: int, number: int) -> _Found | None:
     """Look whether a commit of that number is there already."""
-    found: tuple[bool, bool] | None = connection.execute(
-        "SELECT cancel_requested_at IS NOT NULL, awaited FROM run WHERE id = %s AND epoch = %s AND commits >= %s",
+    found: _Found | None = connection.execute(
+        "SELECT cancel_requested_at IS NOT NULL, awaited, gates IS NOT NULL FROM run "
+        "WHERE id = %s AND epoch = %s AND commits >= %s",
         (run_id, epoch, number),
     ).fetchone()
     return found
 
 
-def _gone(connection: Connection, run_id: str, epoch: int, entries: Commit) -> tuple[bool, bool] | None:
+def _gone(connection: Connection, run_id: str, epoch: int, entries: Commit) -> _Found | None:
     """Look whether the end, or the suspension, in a commit is there already; then all of the commit is."""
     if entries.end is not None:
         condition, values = "state = %s AND finished_at = %s", (str(entries.end.state), entries.end.finished_at)
@@ -396,8 +404,9 @@ def _gone(connection: Connection, run_id: str, epoch: int, entries: Commit) -> t
         condition, values = "worker_id IS NULL AND state IN (%s, %s)", (str(entries.suspend.state), "queued")  # type: ignore[assignment]
     else:
         return None
-    found: tuple[bool, bool] | None = connection.execute(
-        f"SELECT cancel_requested_at IS NOT NULL, awaited FROM run WHERE id = %s AND epoch = %s AND {condition}",
+    found: _Found | None = connection.execute(
+        f"SELECT cancel_requested_at IS NOT NULL, awaited, gates IS NOT NULL FROM run "
+        f"WHERE id = %s AND epoch = %s AND {condition}",
         (run_id, epoch, *values),
     ).fetchone()
     return found
@@ -414,42 +423,3 @@ def _has_events(connection: Connection, entries: Commit) -> bool:
         (event.run_id, event.at, event.kind, event.seq, event.data),
     ).fetchone()
     return found is not None
-
-
-class _PostgresSession:
-    """An open transaction, or a single statement; texts cleaned."""
-
-    def __init__(self, connection: Connection, clock: Clock | None) -> None:
-        self._connection = connection
-        self._clock = clock
-
-    def now(self) -> int:
-        """Return the instant now by the store's clock."""
-        if self._clock is not None:
-            return self._clock.now()
-        found = self._connection.execute(f"SELECT {_SERVER_NOW}").fetchone()
-        return int(found[0]) if found else 0
-
-    def rows(self, statement: str, **values: Any) -> list[Row]:
-        """Run a query and return all its rows."""
-        statement = statements.for_postgres(_OWN.get(statement, statement))
-        return self._connection.execute(statement, _bound(values), binary=True).fetchall()
-
-    def change(self, statement: str, **values: Any) -> int:
-        """Run a statement that changes rows and return how many it touched."""
-        if statement == statements.PUT_LEVELS:  # done with the tickets
-            return 0
-        statement = statements.for_postgres(_OWN.get(statement, statement))
-        return self._connection.execute(statement, _bound(values)).rowcount
-
-
-def _bound(values: dict[str, Any]) -> dict[str, Any] | None:
-    return {name: _value(value) for name, value in values.items()} or None
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list):
-        return [clean(item) if isinstance(item, str) else item for item in value]
-    return value

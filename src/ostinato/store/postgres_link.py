@@ -142,6 +142,10 @@ class Link:
                 connection = self.connect()
             try:
                 yield connection
+            except psycopg.Error:
+                # psycopg takes for prepared what it has sent after the statement that failed, and was passed over
+                connection.close()
+                raise
             except BaseException:
                 _reset(connection)
                 raise

@@ -18,9 +18,10 @@ from ostinato.outcomes import Failure
 from ostinato.records import Run, Worker
 from ostinato.resources import amounts_of
 from ostinato.states import State
-from ostinato.store import statements, tickets, waits
+from ostinato.store import slots, statements, waits
 from ostinato.store.events import tell
 from ostinato.store.rows import records
+from ostinato.store.statements_happenings import WITHDRAW_ASKS
 
 if TYPE_CHECKING:
     from ostinato.store.transactions import Session
@@ -110,7 +111,8 @@ def _fall(tx: Session, run: Run, loss: _Loss, limit: int) -> None:
 def _return(tx: Session, run: Run, loss: _Loss, why: str, **raised: Any) -> None:
     values = {"recoveries": 0, "attempt": 0, "resources": None} | raised
     tx.change(statements.RETURN_RUN, id=run.id, **values)
-    tickets.put(tx, [run.id], loss.at, why)
+    slots.give_back(tx, run.id, loss.at, least=0)
+    slots.queue(tx, {run.id: run.gates}, loss.at, why)
 
 
 def _cancel(tx: Session, run: Run, loss: _Loss) -> None:
@@ -120,9 +122,11 @@ def _cancel(tx: Session, run: Run, loss: _Loss) -> None:
 def _end(tx: Session, run: Run, loss: _Loss, state: State, **instead: str | None) -> None:
     values = {"reason": loss.reason, "error": loss.error} | instead
     tx.change(statements.END_RUN, id=run.id, state=str(state), now=loss.at, **values)
+    tx.put(WITHDRAW_ASKS, run_id=run.id)
     tell(tx, run.id, f"run.{state}", loss.at, loss.data)
     if run.awaited:
         waits.wake_waiters(tx, [run.id], loss.at)
+    slots.give_back(tx, run.id, loss.at)
 
 
 def _close_children(tx: Session, run: Run, ending: ProcessEnd, now: int) -> None:

@@ -22,7 +22,10 @@ from ostinato.errors import AccessError, StoreError, UnknownRunError
 from ostinato.link import Link, Trouble
 from ostinato.store import wire
 from ostinato.store.numbering import Claims, Count, Counts, halves
+from ostinato.store.remote_retention import RemoteRetention
+from ostinato.store.remote_timing import RemoteTiming
 from ostinato.store.skew import Skew
+from ostinato.timing import NOTHING
 from ostinato.work import ProcessEnd
 
 if TYPE_CHECKING:
@@ -35,9 +38,7 @@ if TYPE_CHECKING:
         Beat,
         CacheEntry,
         Commit,
-        Event,
         LogBatch,
-        Pruned,
         Run,
         RunFilter,
         StateValue,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Worker,
     )
     from ostinato.states import State
+    from ostinato.timing import Timing
     from ostinato.work import (
         Claim,
         Deployed,
@@ -69,7 +71,7 @@ _ROOM: Final = wire.MOST * 3 // 4
 _NOT_TAKEN: Final = ProcessEnd(reason="drained", message="the answer that gave it to the worker was lost")
 
 
-class RemoteStore:
+class RemoteStore(RemoteTiming, RemoteRetention):
     """A `Store` that a server keeps.
 
     Args:
@@ -309,11 +311,6 @@ class RemoteStore:
 
     # --- upkeep
 
-    def prune(self, finished_before: int, *, interrupted: bool = False, limit: int = 1000) -> Pruned:
-        """Remove runs that ended before an instant, with all that hangs on them."""
-        found: Pruned = self._call("prune", finished_before, interrupted, limit, timeout=600.0)
-        return found
-
     def info(self) -> StoreInfo:
         """Describe the database of the server; `location` says through which server."""
         found: StoreInfo = self._call("info", timeout=120.0)
@@ -413,15 +410,11 @@ class RemoteStore:
         found: bool = self._call("lead", duty, holder, seconds)
         return found
 
-    def emit(self, events: Sequence[Event]) -> None:
-        """Append events that belong to no commit."""
-        self._call("emit", events)
-
     # --- what is deployed
 
-    def put_project(self, project: Project, deployed: Sequence[Deployed]) -> list[Deployed]:
+    def put_project(self, project: Project, deployed: Sequence[Deployed], timing: Timing = NOTHING) -> list[Deployed]:
         """Store what a project holds now."""
-        found: list[Deployed] = self._call("put_project", project, deployed)
+        found: list[Deployed] = self._call("put_project", project, deployed, timing)
         return found
 
     def list_projects(self) -> list[Project]:

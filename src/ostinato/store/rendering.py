@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ostinato.store import migrations, revisions
-from ostinato.store.schema import metadata
+from ostinato.store.schema import PARTITIONS, metadata
 
 HERE: Final = Path(__file__).parent
 DIALECTS: Final[dict[str, Any]] = {"sqlite": sqlite.dialect, "postgres": postgresql.dialect}
@@ -36,6 +36,8 @@ def render(name: str) -> str:
     for table in metadata.tables.values():
         lines.append(_sql(CreateTable(table), dialect))
         lines += [_sql(CreateIndex(index), dialect) for index in sorted(table.indexes, key=lambda i: str(i.name))]
+    if name == "postgres":
+        lines.append(PARTITIONS)
     history = revisions.HISTORY
     lines.append(_VERSION_TABLE)
     lines.append(f"INSERT INTO alembic_version (version_num) VALUES ('{history.head}');")  # noqa: S608

@@ -82,5 +82,5 @@ class History:
         )
 
 
-HISTORY: Final = History(Path(__file__).with_name("migrations"), ("0001", "0002"))
+HISTORY: Final = History(Path(__file__).with_name("migrations"), ("0001", "0002", "0003", "0004"))
 HEAD: Final = HISTORY.head

@@ -36,6 +36,7 @@ from ostinato.records import (
     Worker,
 )
 from ostinato.states import State
+from ostinato.timing import Ask, AutomationRow, Deadline, Firing, Gate, LimitRow, Passage, Schedule, Tick, Webhook
 from ostinato.work import Deployed, Pool, Project, Queue, Ticket
 
 if TYPE_CHECKING:
@@ -61,6 +62,16 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "queue": Queue,
     "user_account": User,
     "token": Token,
+    "schedule": Schedule,
+    "tick": Tick,
+    "ask": Ask,
+    "concurrency_limit": LimitRow,
+    "gate": Gate,
+    "passage": Passage,
+    "automation": AutomationRow,
+    "firing": Firing,
+    "deadline": Deadline,
+    "webhook": Webhook,
 }
 """The record that each table keeps; `event` has a leading `id` besides."""
 

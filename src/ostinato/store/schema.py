@@ -104,6 +104,8 @@ run = sa.Table(
     _column("created_by", sa.Text, null=True),
     _column("commits", sa.Integer, default="0"),
     _column("awaited", sa.Boolean, default=sa.false()),
+    _column("gates", sa.Text, null=True),
+    _column("trigger", sa.Text, null=True),
     sa.PrimaryKeyConstraint("id"),
     _state_check("run"),
     # create() finds the run that already has a key
@@ -188,7 +190,9 @@ log = sa.Table(
     _column("last_at", _Instant),
     _column("level", sa.Integer),
     _column("lines", _Bytes),
-    sa.PrimaryKeyConstraint("run_id", "epoch", "n"),
+    # in PostgreSQL each partition has this key, and the whole has none: it would have to hold `first_at` too
+    sa.PrimaryKeyConstraint("run_id", "epoch", "n").ddl_if(dialect="sqlite"),
+    postgresql_partition_by="RANGE (first_at)",
 )
 
 event = sa.Table(
@@ -200,10 +204,14 @@ event = sa.Table(
     _column("run_id", _Id),
     _column("seq", sa.Integer, null=True),
     _column("data", sa.Text),
+    _column("key", _Id, null=True),
     sa.PrimaryKeyConstraint("id"),
     sa.Index("event_run", "run_id", "id"),
+    # whether what somebody waits for has happened
+    sa.Index("event_key", "kind", "key", "id", **_where("key IS NOT NULL")),
     # a number is never given twice, even when the newest events have been pruned
     sqlite_autoincrement=True,
+    postgresql_partition_by="RANGE (id)",
 )
 
 state_value = sa.Table(
@@ -282,8 +290,9 @@ wait = sa.Table(
     _column("seq", sa.Integer, null=True),
     _column("due_at", _Instant, null=True),
     _column("created_at", _Instant),
+    _column("after", _Instant, default="0"),
     sa.PrimaryKeyConstraint("run_id", "n"),
-    # the next that is due; who waits for a run
+    # the next that is due; who waits for a run, or for an event
     sa.Index("wait_due", "due_at", **_where("due_at IS NOT NULL")),
     sa.Index("wait_key", "key", **_where("key IS NOT NULL")),
     sqlite_with_rowid=False,
@@ -326,6 +335,7 @@ deployed = sa.Table(
     _column("paused", sa.Boolean),
     _column("broken", sa.Text, null=True),
     _column("updated_at", _Instant),
+    _column("kind", sa.Text, default="flow"),
     sa.PrimaryKeyConstraint("name"),
 )
 
@@ -392,9 +402,243 @@ duty = sa.Table(
     sa.PrimaryKeyConstraint("name"),
 )
 
+schedule = sa.Table(
+    "schedule",
+    metadata,
+    _column("name", _Id),
+    _column("deployment", _Id),
+    _column("project", _Id),
+    _column("kind", sa.Text),
+    _column("spec", sa.Text),
+    _column("parameters", sa.Text),
+    _column("tags", sa.Text),
+    _column("paused", sa.Boolean),
+    _column("since", _Instant),
+    _column("next_at", _Instant, null=True),
+    _column("read", _Instant),
+    _column("cursor", sa.Text, null=True),
+    _column("state", sa.Text),
+    _column("turn", sa.Integer),
+    _column("trouble", sa.Text, null=True),
+    _column("updated_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+    # those that are due
+    sa.Index("schedule_due", "next_at", "name", **_where("next_at IS NOT NULL AND NOT paused")),
+    sa.Index("schedule_deployment", "deployment"),
+)
+
+tick = sa.Table(
+    "tick",
+    metadata,
+    _column("schedule", _Id),
+    _column("key", _Id),
+    _column("scheduled_at", _Instant, null=True),
+    _column("at", _Instant),
+    _column("outcome", sa.Text),
+    _column("reason", sa.Text, null=True),
+    _column("run_id", _Id, null=True),
+    _column("data", sa.Text),
+    sa.PrimaryKeyConstraint("schedule", "key"),
+    # the newest of a schedule; retention
+    sa.Index("tick_schedule", "schedule", "at"),
+    sa.Index("tick_at", "at"),
+)
+
+ask = sa.Table(
+    "ask",
+    metadata,
+    _column("id", _Id),
+    _column("run_id", _Id),
+    _column("flow", sa.Text),
+    _column("title", sa.Text),
+    _column("description", sa.Text),
+    _column("schema", sa.Text),
+    _column("whom", sa.Text, null=True),
+    _column("needed", sa.Integer),
+    _column("created_at", _Instant),
+    _column("expires_at", _Instant, null=True),
+    _column("state", sa.Text),
+    _column("answers", sa.Text),
+    sa.PrimaryKeyConstraint("id"),
+    sa.Index("ask_open", "created_at", "id", **_where("state = 'open'")),
+    sa.Index("ask_expires", "expires_at", **_where("state = 'open' AND expires_at IS NOT NULL")),
+    sa.Index("ask_run", "run_id"),
+)
+
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    _column("name", _Id),
+    _column("kind", sa.Text),
+    _column("key_from", sa.Text, null=True),
+    _column("scheme", sa.Text),
+    _column("header", sa.Text, null=True),
+    _column("secret", sa.Text),
+    _column("created_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+# What webhooks have delivered lately: a signature, or an id, that comes again is known.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    _column("webhook", _Id),
+    _column("mark", _Id),
+    _column("at", _Instant),
+    sa.PrimaryKeyConstraint("webhook", "mark"),
+    sa.Index("delivery_at", "webhook", "at"),
+    sqlite_with_rowid=False,
+)
+
+concurrency_limit = sa.Table(
+    "concurrency_limit",
+    metadata,
+    _column("name", _Id),
+    _column("slots", sa.Integer, null=True),
+    _column("rate", sa.Float, null=True),
+    _column("burst", sa.Integer),
+    _column("weights", sa.Text),
+    _column("description", sa.Text),
+    _column("updated_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+gate = sa.Table(
+    "gate",
+    metadata,
+    _column("id", _Id),
+    _column("limit_name", _Id),
+    _column("slots", sa.Integer, null=True),
+    _column("rate", sa.Float, null=True),
+    _column("burst", sa.Integer),
+    _column("held", sa.Integer),
+    _column("waiting", sa.Integer),
+    _column("full_at", _Instant),
+    _column("next_at", _Instant, null=True),
+    _column("clock", sa.Float),
+    _column("declared", sa.Text),
+    sa.PrimaryKeyConstraint("id"),
+    sa.Index("gate_next", "next_at", **_where("next_at IS NOT NULL")),
+    sa.Index("gate_limit", "limit_name"),
+)
+
+# How far each share of a gate has come: whoever is behind is next. Only where it is ahead of the gate, or waits.
+share = sa.Table(
+    "share",
+    metadata,
+    _column("gate", _Id),
+    _column("name", _Id),
+    _column("waiting", sa.Integer),
+    _column("clock", sa.Float),
+    _column("weight", sa.Float),
+    sa.PrimaryKeyConstraint("gate", "name"),
+    sa.Index("share_next", "gate", "clock", "name", **_where("waiting > 0")),
+    sqlite_with_rowid=False,
+)
+
+passage = sa.Table(
+    "passage",
+    metadata,
+    _column("gate", _Id),
+    _column("run_id", _Id),
+    _column("seq", sa.Integer),
+    _column("held", sa.Boolean),
+    _column("share", _Id),
+    _column("rank", _Instant),
+    _column("since", _Instant),
+    _column("granted_at", _Instant, null=True),
+    _column("epoch", sa.Integer),
+    _column("rest", sa.Text, null=True),
+    sa.PrimaryKeyConstraint("gate", "run_id", "seq"),
+    # who is next; what a run has
+    sa.Index("passage_next", "gate", "share", "rank", "run_id", "seq", **_where("NOT held")),
+    sa.Index("passage_held", "gate", **_where("held")),
+    sa.Index("passage_run", "run_id"),
+)
+
+automation = sa.Table(
+    "automation",
+    metadata,
+    _column("name", _Id),
+    _column("project", _Id),
+    _column("spec", sa.Text),
+    _column("description", sa.Text),
+    _column("paused", sa.Boolean),
+    _column("silenced_until", _Instant, null=True),
+    _column("state", sa.Text),
+    _column("next_at", _Instant, null=True),
+    _column("after", _Instant),
+    _column("turn", sa.Integer),
+    _column("trouble", sa.Text, null=True),
+    _column("updated_at", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+    sa.Index("automation_next", "next_at", **_where("next_at IS NOT NULL AND NOT paused")),
+)
+
+firing = sa.Table(
+    "firing",
+    metadata,
+    _column("id", _Id),
+    _column("automation", _Id),
+    _column("key", _Id),
+    _column("at", _Instant),
+    _column("state", sa.Text),
+    _column("data", sa.Text),
+    _column("progress", sa.Text),
+    _column("next_at", _Instant, null=True),
+    _column("acknowledged_at", _Instant, null=True),
+    _column("acknowledged_by", sa.Text, null=True),
+    sa.PrimaryKeyConstraint("id"),
+    sa.Index("firing_next", "next_at", **_where("next_at IS NOT NULL")),
+    sa.Index("firing_automation", "automation", "at"),
+    sa.Index("firing_at", "at"),
+)
+
+# How far a reader of all events has come.
+reader = sa.Table(
+    "reader",
+    metadata,
+    _column("name", _Id),
+    _column("read", _Instant),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+deadline = sa.Table(
+    "deadline",
+    metadata,
+    _column("run_id", _Id),
+    _column("kind", sa.Text),
+    _column("due_at", _Instant),
+    sa.PrimaryKeyConstraint("run_id", "kind"),
+    sa.Index("deadline_due", "due_at"),
+    sqlite_with_rowid=False,
+)
+
+# Runs that retention has removed and whose other rows are still there: they go a few at a time.
+leftover = sa.Table(
+    "leftover",
+    metadata,
+    _column("run_id", _Id),
+    sa.PrimaryKeyConstraint("run_id"),
+    sqlite_with_rowid=False,
+)
+
 # One row: the oldest revision of code that the database still fits. See `revisions`.
 fits_from = sa.Table(
     "fits_from",
     metadata,
     _column("revision", sa.Text),
 )
+
+PARTITIONS = """
+CREATE TABLE event_0 PARTITION OF event FOR VALUES FROM (MINVALUE) TO (2000000);
+CREATE TABLE event_default PARTITION OF event DEFAULT;
+DO $$ BEGIN
+    EXECUTE 'CREATE TABLE log_0 PARTITION OF log FOR VALUES FROM (MINVALUE) TO ('
+        || ((extract(epoch FROM now())::bigint / 86400 + 2) * 86400000000) || ')';
+END $$;
+CREATE TABLE log_default PARTITION OF log DEFAULT;
+ALTER TABLE log_0 ADD CONSTRAINT log_0_pkey PRIMARY KEY (run_id, epoch, n);
+ALTER TABLE log_default ADD CONSTRAINT log_default_pkey PRIMARY KEY (run_id, epoch, n);
+"""
+"""The partitions a new PostgreSQL database begins with; `partitions` makes the next ones and drops old ones."""

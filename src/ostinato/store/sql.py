@@ -25,7 +25,6 @@ from ostinato.records import (
     CacheEntry,
     Commit,
     LogBatch,
-    Pruned,
     Run,
     RunFilter,
     StateValue,
@@ -34,27 +33,37 @@ from ostinato.records import (
     Worker,
 )
 from ostinato.states import TERMINAL, State
-from ostinato.store import life, pruning, statements, sweeping
+from ostinato.store import life, statements, sweeping
+from ostinato.store.bell import Bell
 from ostinato.store.rows import clean, records, to_record
 from ostinato.store.sql_catalog import SqlCatalog
 from ostinato.store.sql_fleet import SqlFleet
+from ostinato.store.sql_happenings import SqlHappenings
+from ostinato.store.sql_limits import SqlLimits
+from ostinato.store.sql_reactions import SqlReactions
+from ostinato.store.sql_retention import SqlRetention
+from ostinato.store.sql_schedules import SqlSchedules
+from ostinato.store.sql_sensors import SqlSensors
+from ostinato.store.statements_limits import CANCELS
 from ostinato.store.transactions import Session, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ostinato.records import StoreInfo
+    from ostinato.timing import Decision
 
 _PAGE: Final = 2000
 """Rows of a page when a whole journal is read: a short read transaction each."""
 
 
-class SqlStore(SqlFleet, SqlCatalog):
+class SqlStore(SqlFleet, SqlCatalog, SqlSchedules, SqlSensors, SqlHappenings, SqlLimits, SqlReactions, SqlRetention):
     """A `Store` over SQL; the dialects supply connections, transactions and `commit`."""
 
     def __init__(self, lease: float, max_recoveries: int) -> None:
         super().__init__(max_recoveries)
         self._lease = round(lease * SECOND)
+        self._bell = Bell()
 
     # --- what a dialect supplies
 
@@ -113,11 +122,40 @@ class SqlStore(SqlFleet, SqlCatalog):
 
     def create(self, run: Run) -> Run:
         """Insert a run, or return the one that has its id, or its flow and key, already."""
+        return self._create(run, is_new=False)
+
+    def _create(self, run: Run, *, is_new: bool) -> Run:
         now = self.now()
-        stored = self._write(lambda tx: life.create(tx, run, now))
+        stored = self._write(lambda tx: life.create(tx, run, now, is_new=is_new))
         if run.pool is not None:
             self._hint()
+        if stored.id == run.id:
+            self._cancel_for([run])
         return stored
+
+    def wake(self, *, limit: int = 500) -> int:
+        """Queue the runs whose waits are over, and let in who waited for a token that is there now."""
+        woken = super().wake(limit=limit)
+        if woken:
+            self.cancel_overlapped()  # some may have been started for later
+        return woken + self.wake_gates()
+
+    def decide(self, decisions: Sequence[Decision]) -> list[str]:
+        """Store what some schedules have come to, and cancel the runs that new ones are to run instead of."""
+        changed = super().decide(decisions)
+        self._cancel_for(run for decision in decisions for run in decision.runs)
+        return changed
+
+    def report_look(self, run_id: str, epoch: int, decision: Decision) -> bool:
+        """Store what a look at a sensor came to, likewise."""
+        stored = super().report_look(run_id, epoch, decision)
+        self._cancel_for(decision.runs)
+        return stored
+
+    def _cancel_for(self, runs: Iterable[Run]) -> None:
+        """Cancel what overlaps with some new runs, where their overlap says so."""
+        if any(run.gates is not None and CANCELS in run.gates for run in runs):
+            self.cancel_overlapped()
 
     def reopen(
         self,
@@ -235,29 +273,6 @@ class SqlStore(SqlFleet, SqlCatalog):
         found = self._read(lambda tx: records(CacheEntry, tx.rows(statements.FIND_CACHED, key=key, now=tx.now())))
         return found[0] if found else None
 
-    # --- upkeep
-
-    def prune(self, finished_before: int, *, interrupted: bool = False, limit: int = 1000) -> Pruned:
-        """Remove runs that ended before an instant, with all that hangs on them."""
-        policy = pruning.Policy(finished_before, interrupted=interrupted, limit=limit)
-        total, page = Pruned(), pruning.FIRST_PAGE
-        while page is not None:
-            done, page = self._write(lambda tx, p=page: pruning.remove_runs(tx, policy, p))  # type: ignore[misc]
-            total = pruning.add(total, done)
-        more = True
-        while more:
-            done, more = self._write(lambda tx: pruning.remove_cached(tx, limit))
-            total = pruning.add(total, done)
-        return pruning.add(total, self._prune_bundles(finished_before))
-
-    def _prune_bundles(self, before: int) -> Pruned:
-        """Remove bundles that nothing needs; that no run needs them is found out without holding anybody up."""
-        old = self._write(lambda tx: pruning.mark_bundles(tx, before))
-        if not old:
-            return Pruned()
-        used = self._read(lambda tx: pruning.find_bundles_of_runs(tx, old))
-        return self._write(lambda tx: pruning.remove_bundles(tx, old, used, before))
-
 
 def _index_for(states: Sequence[State]) -> str | None:
     """Return the condition of the index in which all runs of these states are, None if there is none."""
@@ -288,6 +303,8 @@ def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
         term("strpos(',' || substr(tags, 2), :tag) > 0", tag=tag)
     if which.top_level:
         term("parent_run_id IS NULL")
+    if not which.looks and (which.flow, which.deployment, which.target) == (None, None, None):
+        term("kind <> 'sensor'")
     if which.created_since is not None:
         term("created_at >= :created_since", created_since=which.created_since)
     if which.before is not None:

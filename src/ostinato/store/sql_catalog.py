@@ -10,16 +10,18 @@ import msgspec
 from ostinato.access import Token, User
 from ostinato.errors import UnknownNameError, UsageError, nearest
 from ostinato.records import Worker
-from ostinato.store import statements
+from ostinato.store import sql_reactions, sql_schedules, statements
 from ostinato.store.pruning import BUNDLE
 from ostinato.store.rows import records
 from ostinato.store.transactions import Session, Transactions, named
+from ostinato.timing import NOTHING
 from ostinato.work import Deployed, Pool, Project, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ostinato.store.claiming import Marks
+    from ostinato.timing import Timing
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class SqlCatalog(Transactions):
 
     # --- the catalog
 
-    def put_project(self, project: Project, deployed: Sequence[Deployed]) -> list[Deployed]:
+    def put_project(self, project: Project, deployed: Sequence[Deployed], timing: Timing = NOTHING) -> list[Deployed]:
         """Store what a project holds now, in one transaction."""
 
         def work(tx: Session) -> list[Deployed]:
@@ -50,6 +52,8 @@ class SqlCatalog(Transactions):
                 tx.change(statements.NAME_BUNDLE, hash=digest, owner=BUNDLE)
             kept = {each.name for each in deployed}
             _remove(tx, [name for name, each in before.items() if each.project == project.name and name not in kept])
+            sql_schedules.put_declared(tx, project.name, deployed, timing.schedules)
+            sql_reactions.put_declared(tx, project.name, timing.automations)
             return _deployed(tx, project=project.name)
 
         return self._change(work)
@@ -67,6 +71,8 @@ class SqlCatalog(Transactions):
                 known = [row[0] for row in tx.rows(statements.LIST_PROJECTS)]
                 raise UnknownNameError(f"There is no project {name!r}.{nearest(name, known)}")
             _remove(tx, [each.name for each in _deployed(tx, project=name)])
+            sql_schedules.remove_declared(tx, name)
+            sql_reactions.remove_declared(tx, name)
 
         self._change(work)
 

@@ -9,7 +9,6 @@ from ostinato.clock import SECOND
 from ostinato.records import Run, Wait
 from ostinato.states import State
 from ostinato.store import claiming, life, recovery, statements, tickets, waits
-from ostinato.store.events import append
 from ostinato.store.rows import records
 from ostinato.store.transactions import Session, Transactions
 from ostinato.work import QueueLength, RunBrief, Survey, Ticket
@@ -17,11 +16,13 @@ from ostinato.work import QueueLength, RunBrief, Survey, Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ostinato.records import Event
     from ostinato.work import Claim, Held, Offer, ProcessEnd
 
 _BEFORE_LOOKING_AGAIN: Final = (0.02, 0.25)
 """Seconds between two looks at runs that are awaited: at first, and at most."""
+_REPAIR_EVERY: Final = 30.0
+_REPAIRED: Final = 2000
+"""Runs that are looked at each time: a hundred thousand that wait must cost nothing that can be measured."""
 
 
 class SqlFleet(Transactions):
@@ -30,6 +31,9 @@ class SqlFleet(Transactions):
     def __init__(self, max_recoveries: int) -> None:
         self._max_recoveries = max_recoveries
         self._marks: claiming.Marks | None = None
+        self._repair_at = 0.0
+        self._repaired = ""
+        """The last run that was looked at, among those who wait, for wake-ups that were missed."""
 
     def claim(self, worker_id: str, offer: Offer, *, wait: float = 0.0) -> list[Claim]:  # noqa: ARG002  a database answers at once
         """Take runs for a worker: highest priority first, then in the order they were queued."""
@@ -82,14 +86,22 @@ class SqlFleet(Transactions):
             now=now,
             dead=dead,
             next_expiry_at=found["expiry"],
-            next_due_at=found["due"],
+            next_due_at=min((at for at in (found["due"], found["token"]) if at is not None), default=None),
             tickets=found["tickets"],
+            next_look_at=found["look"],
+            next_alarm_at=found["alarm"],
+            automations=found["automations"],
+            newest_event=found["newest"],
         )
 
     def wake(self, *, limit: int = 500) -> int:
-        """Queue the runs whose waits are over: timers and starts that are due, runs waited for that have ended."""
+        """Queue the runs whose waits are over: what is due, and a page of those whose wake-up was missed."""
         now = self.now()
-        found = self._read(lambda tx: waits.find_over(tx, now, limit))
+        found = self._read(lambda tx: waits.find_due(tx, now, limit))
+        if len(found) < limit and (not found or time.monotonic() >= self._repair_at):
+            self._repair_at = time.monotonic() + _REPAIR_EVERY
+            missed, self._repaired = self._read(lambda tx: waits.find_missed(tx, self._repaired, _REPAIRED, now))
+            found = sorted({*found, *missed})
         woken = self._write(lambda tx: waits.release(tx, found, tx.now())) if found else []
         if woken:
             self._hint()
@@ -152,8 +164,3 @@ class SqlFleet(Transactions):
         now = self.now()
         values = {"name": duty, "holder": holder, "now": now, "until": now + round(seconds * SECOND)}
         return self._write(lambda tx: tx.change(statements.LEAD, **values)) == 1
-
-    def emit(self, events: Sequence[Event]) -> None:
-        """Append events that belong to no commit."""
-        if events:
-            self._write(lambda tx: append(tx, events))

@@ -26,14 +26,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ostinato.clock import SystemClock
 from ostinato.errors import StaleEpochError, StoreUnavailableError
-from ostinato.records import Commit, RunEnd, StoredEvent, StoreInfo
-from ostinato.store import batch, events, sqlite_file, statements, waits
+from ostinato.records import Commit, Pruned, RunEnd, StoredEvent, StoreInfo
+from ostinato.store import batch, events, forgetting, happenings, slots, sqlite_file, statements, waits
 from ostinato.store.revisions import HEAD
-from ostinato.store.rows import TABLES, Row, clean, columns, to_row
+from ostinato.store.rows import TABLES, Row, clean, cleaned, columns, to_row
 from ostinato.store.sql import SqlStore
+from ostinato.store.statements_happenings import LOCK_HAPPENINGS, WITHDRAW_ASKS
+from ostinato.store.statements_limits import LOCK_GATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import msgspec
 
@@ -49,7 +51,7 @@ _WATCH_EVERY: Final = 0.05
 """Seconds between two looks whether another process has committed; a look reads no file."""
 
 _GUARD: Final = f"""
-    SELECT run.cancel_requested_at, run.recoveries, run.awaited, run.commits
+    SELECT run.cancel_requested_at, run.recoveries, run.awaited, run.commits, run.gates
     FROM run JOIN worker ON worker.id = run.worker_id
     WHERE run.id = ? AND run.epoch = ? AND run.state IN ({statements.LIVE_STATES}) AND worker.expires_at > ?"""
 _END: Final = """
@@ -58,10 +60,13 @@ _END: Final = """
     WHERE id = ?"""
 _NUMBERED: Final = "SELECT cancel_requested_at FROM run WHERE id = ? AND epoch = ? AND commits >= ?"
 _NUMBER: Final = "UPDATE run SET commits = ? WHERE id = ?"
+_WITHDRAW: Final = WITHDRAW_ASKS.replace(":run_id", "?")
 _PROGRESS: Final = "UPDATE run SET recoveries = 0 WHERE id = ?"
-_NEEDLESS: Final = (statements.SHARE_CATALOG, statements.CHANGE_CATALOG)
+_NEEDLESS: Final = (statements.SHARE_CATALOG, statements.CHANGE_CATALOG, LOCK_HAPPENINGS, LOCK_GATES)
 """A write transaction is alone here."""
 _ORPHAN: Final = "UPDATE task_run SET orphaned = 1 WHERE run_id = ? AND seq = ?"
+_REMOVE_LOGS: Final = """
+    DELETE FROM log WHERE rowid IN (SELECT rowid FROM log ORDER BY rowid LIMIT :limit) AND first_at < :before"""
 _REMOVE_STATE: Final = "DELETE FROM state_value WHERE run_id = ? AND task_run_id = ? AND name = ?"
 
 
@@ -109,6 +114,8 @@ class SqliteStore(SqlStore):
         self._closed = False
         self._together = 0
         """The thread whose writes are committed together now."""
+        self._handed_later: list[tuple[str, int]] = []
+        """Who is to be woken when they are."""
         self._pages = 0
         self._lock, self._writer = sqlite_file.open_file(self.path, durability)
         self._identity = sqlite_file.identity(self.path)
@@ -161,12 +168,11 @@ class SqliteStore(SqlStore):
                 db.executemany(statement, rows)
             if guard[1] and entries.end is None and batch.shows_progress(entries):
                 db.execute(_PROGRESS, (run_id,))
+            session = _SqliteSession(db, self._clock)
             if entries.end is not None and guard[2]:
-                waits.wake_waiters(_SqliteSession(db, self._clock), [run_id], now)
-            if entries.suspend is not None:
-                session = _SqliteSession(db, self._clock)
-                waits.mark_awaited(session, entries.suspend)
-                waits.suspend(session, run_id, entries.suspend, now)
+                waits.wake_waiters(session, [run_id], now)
+            _follow(session, run_id, entries, now, has_gates=guard[4] is not None)
+        self._hand_on(session)
         return guard[0] is not None
 
     @contextlib.contextmanager
@@ -209,11 +215,13 @@ class SqliteStore(SqlStore):
             StoreError: If it does not: then nothing was written.
         """
         with self._transaction(0):
-            self._together = threading.get_ident()
+            self._together, self._handed_later = threading.get_ident(), []
             try:
                 yield
             finally:
                 self._together = 0
+        if self._handed_later:
+            self._handed_on(self._handed_later)
 
     @contextlib.contextmanager
     def _part_of_one(self) -> Iterator[sqlite3.Connection]:
@@ -251,7 +259,19 @@ class SqliteStore(SqlStore):
 
     def _write(self, work: Callable[[Session], T], *, again: bool = True) -> T:  # noqa: ARG002  there is no connection to lose
         with self._transaction() as db:
-            return work(_SqliteSession(db, self._clock))
+            session = _SqliteSession(db, self._clock)
+            result = work(session)
+        self._hand_on(session)
+        return result
+
+    def _hand_on(self, session: _SqliteSession) -> None:
+        """Wake who has got slots, now that it is committed, or as soon as it is."""
+        if not session.handed_on:
+            return
+        if self._together == threading.get_ident():
+            self._handed_later += session.handed_on
+        else:
+            self._handed_on(session.handed_on)
 
     def _read(self, work: Callable[[Session], T]) -> T:
         if self._together == threading.get_ident():  # it must see what this thread has written and not committed yet
@@ -293,6 +313,23 @@ class SqliteStore(SqlStore):
         values = {"after": after, "limit": limit} | ({} if run_id is None else {"run_id": run_id})
         return events.stored(self._read(lambda tx: tx.rows(query, **values)))
 
+    # --- retention: see `SqlRetention`
+
+    def make_room(self) -> int:
+        """Do nothing: there are no partitions here."""
+        return 0
+
+    def _forget_events(self, before: int, limit: int) -> Pruned:
+        return self._write(lambda tx: forgetting.remove_events(tx, before, limit))
+
+    def _forget_logs(self, before: int, limit: int) -> Pruned:
+        """Look at the lines that were written first; the table has no index by age."""
+        removed = self._write(lambda tx: tx.change(_REMOVE_LOGS, before=before, limit=limit))
+        return Pruned(logs=removed, more=removed >= limit)
+
+    def _size(self, tx: Session, table: str) -> int | None:  # noqa: ARG002  SQLite cannot tell
+        return None
+
     def info(self) -> StoreInfo:
         """Describe the database."""
 
@@ -326,7 +363,19 @@ def _steps(run_id: str, entries: Commit) -> list[tuple[str, list[Row]]]:
     if entries.end is not None:
         row = to_row(RunEnd)(entries.end)
         steps.append((_END, [(*row, row[0], run_id)]))
+        steps.append((_WITHDRAW, [(run_id,)]))
     return steps
+
+
+def _follow(session: Session, run_id: str, entries: Commit, now: int, *, has_gates: bool) -> None:
+    """Do what follows from a commit for others, and for a run that suspends itself."""
+    if entries.events and (keys := happenings.keys_of(entries.events)):
+        happenings.wake(session, keys, now)
+    if entries.suspend is not None:
+        waits.mark_awaited(session, entries.suspend)
+        waits.suspend(session, run_id, entries.suspend, now)
+    if entries.leaves or (entries.end is not None and has_gates):
+        slots.give_back(session, run_id, now, seqs=None if entries.end else entries.leaves)
 
 
 class _SqliteSession:
@@ -335,6 +384,7 @@ class _SqliteSession:
     def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
         self._db = db
         self.now = clock.now
+        self.handed_on: list[tuple[str, int]] = []
 
     def rows(self, statement: str, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
@@ -342,9 +392,29 @@ class _SqliteSession:
             return []
         return self._db.execute(statements.for_sqlite(statement), _bound(values)).fetchall()
 
+    def ask(self, *questions: tuple[str, dict[str, Any]]) -> list[list[Row]]:
+        """Run queries and return the rows of each."""
+        return [self.rows(statement, **values) for statement, values in questions]
+
     def change(self, statement: str, **values: Any) -> int:
         """Run a statement that changes rows and return how many it touched."""
         return self._db.execute(statements.for_sqlite(statement), _bound(values)).rowcount
+
+    def put(self, statement: str, **values: Any) -> None:
+        """Run a statement of which nothing is asked."""
+        if statement not in _NEEDLESS:
+            self._db.execute(statements.for_sqlite(statement), _bound(values))
+
+    def add(self, table: str, records: Sequence[msgspec.Struct]) -> None:
+        """Insert many records of one kind at once; one whose key is there already is left out."""
+        kind = TABLES[table]
+        make: Callable[[msgspec.Struct], Row] = to_row(kind)
+        marks = ", ".join("?" * len(columns(kind)))
+        statement = f"INSERT INTO {table} ({', '.join(columns(kind))}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        try:
+            self._db.executemany(statement, map(make, records))
+        except UnicodeEncodeError:
+            self._db.executemany(statement, [make(cleaned(record)) for record in records])
 
 
 def _bound(values: dict[str, Any]) -> dict[str, Any]:

@@ -177,9 +177,9 @@ MARK: Final = """
 INSERT_EVENT: Final = "INSERT INTO event (at, kind, run_id, seq, data) VALUES (:at, :kind, :run_id, :seq, :data)"
 
 PUT_EVENTS: Final = """
-    INSERT INTO event (at, kind, run_id, seq, data)
+    INSERT INTO event (at, kind, run_id, seq, data, key)
     SELECT json_extract(value, '$.at'), json_extract(value, '$.kind'), json_extract(value, '$.run_id'),
-        json_extract(value, '$.seq'), json_extract(value, '$.data')
+        json_extract(value, '$.seq'), json_extract(value, '$.data'), json_extract(value, '$.key')
     FROM json_each(:events)"""
 
 # --- the queue
@@ -192,7 +192,7 @@ PUT_TICKETS: Final = """
         coalesce(queue.paused, FALSE) OR coalesce(deployed.paused, FALSE), run.resources, :now
     FROM run LEFT JOIN queue ON queue.pool = run.pool AND queue.name = run.queue
         LEFT JOIN deployed ON deployed.name = run.deployment
-    WHERE run.id = ANY(:ids) AND run.pool IS NOT NULL
+    WHERE run.id = ANY(:ids) AND run.pool IS NOT NULL AND run.state = 'queued'
     ORDER BY run.created_at, run.id
     ON CONFLICT DO NOTHING RETURNING run_id, pool, queue"""
 PUT_LEVELS: Final = """
@@ -239,6 +239,9 @@ LOCK_TICKETS: Final = """
         AND (ticket.pool, ticket.priority) <= (:pool, :priority) AND NOT ticket.paused
     ORDER BY ticket.pool, ticket.priority, ticket.id LIMIT :limit FOR UPDATE SKIP LOCKED"""
 """Rows are compared, not columns, so that only the index `ticket_order` can serve it."""
+LOCK_ELDERS: Final = LOCK_TICKETS.replace("NOT ticket.paused", "NOT ticket.paused AND ticket.created_at < :upto")
+"""Likewise, those queued before an instant."""
+TICKETS_SINCE: Final = "SELECT id, created_at FROM ticket WHERE id = ANY(:ids)"
 POOLS: Final = "SELECT name, slots, paused FROM pool WHERE name = ANY(:pools)"
 LOCK_POOLS: Final = "SELECT name, slots FROM pool WHERE name = ANY(:pools) ORDER BY name FOR NO KEY UPDATE"
 UNDER_WAY: Final = """
@@ -266,29 +269,30 @@ MARK_AWAITED: Final = f"""
     UPDATE run SET awaited = TRUE WHERE id = ANY(:ids) AND NOT awaited AND state NOT IN ({TERMINAL_STATES})"""
 WAITERS: Final = "SELECT DISTINCT run_id FROM wait WHERE key = ANY(:ids) AND kind = 'run' ORDER BY run_id"
 LOCK_WAITING: Final = """
-    SELECT id, state FROM run
+    SELECT id, state, gates FROM run
     WHERE id = ANY(:ids) AND state IN ('waiting', 'retrying', 'scheduled') AND worker_id IS NULL
     ORDER BY id FOR UPDATE"""
+_BREAK: Final = "strpos(wait.key, '\n')"
 HOW_WAITS_STAND: Final = f"""
-    SELECT wait.run_id, max(CASE WHEN wait.due_at <= :now THEN 1 ELSE 0 END),
+    SELECT wait.run_id,
+        max(CASE WHEN wait.due_at <= :now THEN 1
+            WHEN wait.kind = 'event' AND EXISTS (
+                SELECT 1 FROM event WHERE event.kind = substr(wait.key, 1, {_BREAK} - 1)
+                    AND event.key = substr(wait.key, {_BREAK} + 1) AND event.id > wait.after) THEN 1
+            WHEN wait.kind = 'slot' AND NOT EXISTS (
+                SELECT 1 FROM passage WHERE passage.run_id = wait.key AND passage.seq = wait.seq
+                    AND NOT passage.held) THEN 1
+            ELSE 0 END),
         max(CASE WHEN wait.kind = 'run' THEN 1 ELSE 0 END),
         max(CASE WHEN wait.kind = 'run' AND run.id IS NOT NULL AND run.state NOT IN ({TERMINAL_STATES})
             THEN 1 ELSE 0 END)
     FROM wait LEFT JOIN run ON run.id = wait.key
     WHERE wait.run_id = ANY(:ids) GROUP BY wait.run_id"""
-"""By run: whether anything is due, whether it waits for runs, whether one of those has not ended."""
+"""By run: whether anything is due or has happened, whether it waits for runs, whether one of those has not ended."""
 WAITS_DUE: Final = """
     SELECT run_id FROM wait WHERE due_at IS NOT NULL AND due_at <= :now ORDER BY due_at, run_id LIMIT :limit"""
-WAITS_MISSED: Final = f"""
-    SELECT DISTINCT wait.run_id FROM wait LEFT JOIN run ON run.id = wait.key
-    WHERE wait.key IS NOT NULL AND wait.kind = 'run' AND (run.id IS NULL OR run.state IN ({TERMINAL_STATES}))
-        AND NOT EXISTS (
-            SELECT 1 FROM wait AS other JOIN run AS awaited ON awaited.id = other.key
-            WHERE other.run_id = wait.run_id AND other.kind = 'run' AND awaited.state NOT IN ({TERMINAL_STATES}))
-    ORDER BY wait.run_id LIMIT :limit"""
-WAITS_OVER: Final = (
-    f"SELECT run_id FROM ({WAITS_DUE}) AS due UNION SELECT run_id FROM ({WAITS_MISSED}) AS missed ORDER BY run_id"
-)
+WAITING_RUNS: Final = "SELECT DISTINCT run_id FROM wait WHERE run_id > :after ORDER BY run_id LIMIT :limit"
+"""A page of those who wait, for a repair that costs the same however many they are."""
 SUSPEND: Final = """
     UPDATE run SET state = :state, reason = :reason, worker_id = NULL, attempt = attempt + :attempt WHERE id = :id"""
 SHOW_STATE: Final = "UPDATE run SET state = :state, reason = :reason WHERE id = :id"
@@ -300,6 +304,15 @@ SURVEY: Final = f"""
     SELECT 'dead', id, 0 FROM ({DEAD_WORKERS}) AS gone
     UNION ALL SELECT 'expiry', '', min(expires_at) FROM worker WHERE expires_at > :now
     UNION ALL SELECT 'due', '', min(due_at) FROM wait WHERE due_at IS NOT NULL
+    UNION ALL SELECT 'token', '', min(next_at) FROM gate WHERE next_at IS NOT NULL
+    UNION ALL SELECT 'look', '', min(next_at) FROM schedule WHERE next_at IS NOT NULL AND NOT paused
+    UNION ALL SELECT 'alarm', '', min(at) FROM (
+        SELECT min(next_at) AS at FROM automation WHERE next_at IS NOT NULL AND NOT paused
+        UNION ALL SELECT min(next_at) FROM firing WHERE next_at IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM deadline
+        UNION ALL SELECT min(expires_at) FROM ask WHERE state = 'open' AND expires_at IS NOT NULL) AS alarms
+    UNION ALL SELECT 'automations', '', coalesce(max(read), 0) FROM reader WHERE name = 'automations'
+    UNION ALL SELECT 'newest', '', coalesce(max(id), 0) FROM event
     UNION ALL SELECT 'tickets', '', count(*) FROM (SELECT 1 FROM ticket WHERE NOT paused LIMIT 1000) AS ready"""
 """In one statement, since a server that has nothing to do still asks this all the time."""
 LIST_HELD: Final = f"SELECT {RUN} FROM run WHERE worker_id IS NOT NULL"
@@ -361,9 +374,9 @@ READ_LOGS: Final = f"""
     SELECT {_names(columns(TABLES["log"]))} FROM log
     WHERE run_id = :run_id AND (epoch, n) > (:epoch, :n) ORDER BY epoch, n LIMIT :limit"""
 EVENTS_OF: Final = """
-    SELECT id, at, kind, run_id, seq, data FROM event
+    SELECT id, at, kind, run_id, seq, data, key FROM event
     WHERE run_id = :run_id AND id > :after ORDER BY id LIMIT :limit"""
-EVENTS: Final = "SELECT id, at, kind, run_id, seq, data FROM event WHERE id > :after ORDER BY id LIMIT :limit"
+EVENTS: Final = "SELECT id, at, kind, run_id, seq, data, key FROM event WHERE id > :after ORDER BY id LIMIT :limit"
 LOAD_STATES: Final = """
     SELECT run_id, task_run_id, name, value FROM state_value
     WHERE run_id = :run_id AND task_run_id = :task_run_id ORDER BY name"""
@@ -388,10 +401,9 @@ REACHED_BY: Final = """
         ) AS edge ON edge.dst = up.id)
     SELECT up.root, run.id,
         CASE WHEN EXISTS (SELECT 1 FROM wait WHERE wait.key = run.id) THEN 'waiting' ELSE run.state END,
-        run.finished_at
+        run.finished_at, run.kind
     FROM up JOIN run ON run.id = up.id"""
 LOCK_RUNS: Final = "SELECT id FROM run WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
-TABLES_OF_RUN: Final = ("task_run", "attempt", "log", "state_value", "wait", "ticket")
 EXPIRED: Final = """
     SELECT key FROM cache WHERE expires_at IS NOT NULL AND expires_at <= :now
     ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED"""

@@ -4,7 +4,8 @@ SQLite, PostgreSQL and (on a server's side of the wire) HTTP implement it and pa
 `tests/store/`. All methods are synchronous, safe to call from any thread, and raise only
 `ostinato.errors.StoreError`s besides what they name. The seam is private: it may change at will.
 
-Servers and workers have verbs of their own, in `fleet.py`.
+Servers and workers have verbs of their own, in `fleet.py`; what has to do with time and events is in `timing.py`,
+how the past is forgotten in `keeping.py`.
 
 Reading order: a process `register`s as a worker and `beat`s. It `create`s a run or `reopen`s one, which
 raises the run's epoch and leases the run to it; it `load`s the journal; from then on `commit` is the only
@@ -16,6 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ostinato.store.fleet import Accounts, Catalog, Fleet
+from ostinato.store.keeping import Retention
+from ostinato.store.timing import Happenings, Limits, Reactions, Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
         CacheEntry,
         Commit,
         LogBatch,
-        Pruned,
         Run,
         RunFilter,
         StateValue,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from ostinato.states import State
 
 
-class Store(Fleet, Catalog, Accounts, Protocol):
+class Store(Fleet, Catalog, Accounts, Schedules, Happenings, Limits, Reactions, Retention, Protocol):
     """Where runs live."""
 
     def now(self) -> int:
@@ -240,15 +242,6 @@ class Store(Fleet, Catalog, Accounts, Protocol):
         ...
 
     # --- upkeep
-
-    def prune(self, finished_before: int, *, interrupted: bool = False, limit: int = 1000) -> Pruned:
-        """Remove runs that ended before an instant, with all that hangs on them.
-
-        Kept in any case: runs that are not terminal, runs that a kept fork or a kept parent still reaches,
-        child runs of a kept parent, and crashed runs unless `interrupted`. Works in short
-        transactions of at most `limit` runs; may be called by many at once.
-        """
-        ...
 
     def info(self) -> StoreInfo:
         """Describe the database."""

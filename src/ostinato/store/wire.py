@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from ostinato.access import Role, Token, User
+from ostinato.history import Cuts, Kept, OldRuns
+from ostinato.limits import Entered, Entrance
 from ostinato.records import (
     Attempt,
     Beat,
@@ -39,6 +41,23 @@ from ostinato.records import (
 )
 from ostinato.states import State
 from ostinato.store.rows import clean
+from ostinato.timing import (
+    Ask,
+    AutomationRow,
+    Deadline,
+    Decision,
+    Firing,
+    Gate,
+    Judgement,
+    LimitRow,
+    Passage,
+    Schedule,
+    ScheduleFilter,
+    Sought,
+    Tick,
+    Timing,
+    Webhook,
+)
 from ostinato.work import (
     Claim,
     Deployed,
@@ -193,6 +212,12 @@ _ALL: Final = (
     _verb("list_events", {"run_id": str | None, "after": int, "limit": int}, list[StoredEvent], _READERS, _SEEN),
     _verb("load_states", {"run_id": str, "task_run_id": str}, list[StateValue], _READERS, _SEEN),
     _verb("find_cached", {"key": str}, CacheEntry | None, _READERS, {"scope": Scope.FREE}),
+    # how the past is forgotten
+    _verb("list_old", {"cuts": Cuts, "looks": bool, "after": str | None, "limit": int}, OldRuns, _ADMINS),
+    _verb("remove", {"run_ids": list[str], "cuts": Cuts}, Pruned, _ADMINS, audited="runs_pruned"),
+    _verb("forget", {"name": str, "cuts": Cuts, "limit": int}, Pruned, _ADMINS),
+    _verb("make_room", {}, int, _ADMINS),
+    _verb("list_kept", {"cuts": Cuts}, list[Kept], _FLEET),
     _verb("prune", {"finished_before": int, "interrupted": bool, "limit": int}, Pruned, _ADMINS, audited="runs_pruned"),
     # the queue
     _verb("claim", {"worker_id": str, "offer": Offer, "wait": float}, list[Claim], _WORKERS, again=False),
@@ -233,7 +258,7 @@ _ALL: Final = (
     # what is deployed
     _verb(
         "put_project",
-        {"project": Project, "deployed": list[Deployed]},
+        {"project": Project, "deployed": list[Deployed], "timing": Timing},
         list[Deployed],
         _OPERATORS,
         stirs=True,
@@ -251,6 +276,116 @@ _ALL: Final = (
     _verb("remove_pool", {"name": str}, None, _OPERATORS, again=False, audited="pool_removed"),
     _verb("put_queue", {"queue": Queue}, None, _OPERATORS, stirs=True, audited="queue_changed"),
     _verb("list_queues", {"pool": str | None}, list[Queue], _FLEET),
+    # time and events
+    _verb("put_schedule", {"schedule": Schedule}, Schedule, _OPERATORS, audited="schedule_changed", stirs=True),
+    _verb("remove_schedule", {"name": str}, None, _OPERATORS, again=False, audited="schedule_removed"),
+    _verb("list_schedules", {"which": ScheduleFilter}, list[Schedule], _FLEET),
+    _verb("get_schedule", {"name": str}, Schedule, _FLEET, {"scope": Scope.FREE}),
+    _verb("pause_schedule", {"name": str, "paused": bool}, Schedule, _OPERATORS, stirs=True, audited="schedule_paused"),
+    _verb(
+        "rewind_schedule",
+        {"name": str, "since": int | None, "read": int | None},
+        Schedule,
+        _OPERATORS,
+        again=False,
+        stirs=True,
+        audited="schedule_rewound",
+    ),
+    _verb("decide", {"decisions": list[Decision]}, list[str], _OPERATORS, stirs=True),
+    _verb("report_look", {"run_id": str, "epoch": int, "decision": Decision}, bool, _OPERATORS, _OWN, stirs=True),
+    _verb(
+        "put_cursor",
+        {"name": str, "cursor": str | None},
+        Schedule,
+        _OPERATORS,
+        again=False,
+        stirs=True,
+        audited="sensor_reset",
+    ),
+    _verb("list_ticks", {"schedule": str | None, "before": int | None, "limit": int}, list[Tick], _FLEET),
+    _verb("usual_duration", {"deployment": str, "last": int}, float | None, _FLEET),
+    _verb("find_event", {"kind": str, "key": str, "after": int, "since": int}, StoredEvent | None, _READERS),
+    _verb("place_before", {"kind": str, "key": str, "instant": int}, int, _READERS, {"scope": Scope.FREE}),
+    _verb(
+        "await_events", {"run_id": str, "sought": list[Sought], "wait": float}, list[StoredEvent], _READERS, _OWN
+    ),
+    _verb("newest_event", {}, int, _FLEET),
+    _verb("put_ask", {"ask": Ask}, Ask, _OPERATORS, {"scope": Scope.OWN, "names": "ask"}),
+    _verb("get_ask", {"ask_id": str}, Ask, _FLEET, {"scope": Scope.FREE}),
+    _verb("list_asks", {"is_open": bool, "run_id": str | None, "limit": int}, list[Ask], _FLEET),
+    _verb(
+        "answer",
+        {"ask_id": str, "by": str, "values": str},
+        Ask,
+        _READERS,
+        again=False,
+        stirs=True,
+        audited="ask_answered",
+    ),
+    _verb("close_asks", {"ids": list[str], "state": str}, None, _OPERATORS, stirs=True),
+    _verb("expire_asks", {"limit": int}, int, _ADMINS),
+    _verb("put_webhook", {"hook": Webhook}, None, _OPERATORS, audited="webhook_changed"),
+    _verb("list_webhooks", {}, list[Webhook], _FLEET),
+    _verb("remove_webhook", {"name": str}, None, _OPERATORS, again=False, audited="webhook_removed"),
+    _verb(
+        "enter",
+        {"run_id": str, "epoch": int, "wanted": list[Entrance]},
+        Entered,
+        _OPERATORS,
+        _OWN,
+    ),
+    _verb(
+        "await_slots",
+        {"run_id": str, "epoch": int, "known": list[int], "wait": float},
+        list[int],
+        _OPERATORS,
+        _OWN,
+    ),
+    _verb("leave_gates", {"run_id": str, "epoch": int, "seqs": list[int]}, None, _OPERATORS, _OWN, stirs=True),
+    _verb("put_limit", {"limit": LimitRow}, None, _OPERATORS, stirs=True, audited="limit_changed"),
+    _verb("remove_limit", {"name": str}, None, _OPERATORS, again=False, stirs=True, audited="limit_removed"),
+    _verb("list_limits", {}, list[LimitRow], _FLEET),
+    _verb("list_gates", {"limit_name": str | None, "limit": int}, list[Gate], _FLEET),
+    _verb("list_passages", {"gate": str | None, "run_id": str | None, "limit": int}, list[Passage], _FLEET),
+    _verb(
+        "put_automation",
+        {"row": AutomationRow},
+        AutomationRow,
+        _OPERATORS,
+        stirs=True,
+        audited="automation_changed",
+    ),
+    _verb("remove_automation", {"name": str}, None, _OPERATORS, again=False, stirs=True, audited="automation_removed"),
+    _verb("list_automations", {}, list[AutomationRow], _FLEET),
+    _verb(
+        "pause_automation",
+        {"name": str, "paused": bool, "silenced_until": int | None},
+        AutomationRow,
+        _OPERATORS,
+        stirs=True,
+        audited="automation_paused",
+    ),
+    _verb("reader_at", {"name": str}, int, _ADMINS),
+    _verb(
+        "judge",
+        {"reader": str, "read": int, "upto": int, "judgements": list[Judgement], "known": int | None},
+        bool,
+        _ADMINS,
+        again=False,
+    ),
+    _verb(
+        "list_firings",
+        {"automation": str | None, "due_before": int | None, "before": str | None, "limit": int},
+        list[Firing],
+        _FLEET,
+    ),
+    _verb("get_firing", {"firing_id": str}, Firing, _FLEET),
+    _verb("put_firing", {"firing": Firing, "next_at": int | None}, bool, _ADMINS, again=False),
+    _verb("acknowledge", {"firing_id": str, "by": str}, Firing, _OPERATORS, audited="firing_acknowledged"),
+    _verb("put_deadlines", {"deadlines": list[Deadline]}, None, _OPERATORS, stirs=True),
+    _verb("get_runs", {"run_ids": list[str]}, list[Run], _FLEET),
+    _verb("past_durations", {"flow": str, "deployment": str | None, "last": int}, list[float], _FLEET),
+    _verb("pass_deadlines", {"limit": int}, list[Event], _ADMINS, again=False),
     # who may do what; `secret` never leaves the server
     _verb("put_user", {"user": User}, None, _ADMINS, audited="user_changed"),
     _verb("list_users", {}, list[User], _ADMINS),
@@ -259,7 +394,7 @@ _ALL: Final = (
     _verb("list_tokens", {}, list[Token], _ADMINS),
 )
 VERBS: Final = {verb.name: verb for verb in _ALL}
-"""Every verb but `close` and `watch`, which are a matter of one process, and `secret`."""
+"""Every verb but `close` and `watch`, which are a matter of one process, and `secret`, `get_webhook` and `receive`."""
 
 
 @functools.cache

@@ -289,6 +289,9 @@ class Tally:
         self.urgent.set()
 
     def _paused(self, line: Line, row: TaskRun, command: Save) -> None:
+        if row.kind == "wait":
+            line.over -= 1  # it has only begun
+            return
         facts = msgspec.json.decode(command.entries.events[-1].data) if command.entries.events else {}
         seconds = float(facts.get("in_seconds") or 0)
         failure = parse_failure(row.error)

@@ -7,13 +7,18 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ostinato.access import Who
+from ostinato.automations import Automation, row_of
+from ostinato.automations import from_spec as automation_of
 from ostinato.clock import to_rfc3339
+from ostinato.errors import DefinitionError, nearest
 from ostinato.resources import amounts_of
 from ostinato.runtime.starting import check_schema
+from ostinato.schedules import from_spec, to_spec
 from ostinato.server import shapes
 from ostinato.server.asking import Cursor, Here, Limit, Operator, Viewer, from_cursor, note, page, refusals, reply
 from ostinato.server.served import Served
 from ostinato.server.shapes import Page
+from ostinato.timing import Schedule, Timing
 from ostinato.work import Deployed, Project
 
 deployments = APIRouter(prefix="/api/deployments", tags=["deployments"], responses=refusals())
@@ -84,7 +89,7 @@ async def put_project(served: Here, who: Operator, name: ProjectName, manifest: 
         deployed = [_deployed(name, flow, now) for flow in manifest.deployments]
         for one in deployed:
             check_schema(one)
-        stored = served.store.put_project(_project(name, manifest, now), deployed)
+        stored = served.store.put_project(_project(name, manifest, now), deployed, _timing(name, manifest))
         note(served, who, "project_deployed", name, more={"deployments": len(stored), "bundle": manifest.bundle})
         return reply([deployment_of(one) for one in stored])
 
@@ -173,8 +178,47 @@ def _deployed(project: str, flow: shapes.DeployedFlow, now: int) -> Deployed:
         code_policy=flow.code_policy,
         bundle=flow.bundle,
         broken=flow.broken,
+        kind=flow.kind,
         updated_at=now,
     )
+
+
+def _timing(project: str, manifest: shapes.Manifest) -> Timing:
+    """Read the schedules and automations of a manifest.
+
+    Raises:
+        DefinitionError: If one makes no sense, or is of a deployment that the manifest does not have.
+    """
+    return Timing(
+        schedules=[_schedule(project, manifest, schedule) for schedule in manifest.schedules],
+        automations=[row_of(_automation(one), project=project) for one in manifest.automations],
+    )
+
+
+def _schedule(project: str, manifest: shapes.Manifest, declared: shapes.DeclaredSchedule) -> Schedule:
+    names = [flow.name for flow in manifest.deployments]
+    if declared.deployment not in names:
+        hint = nearest(declared.deployment, names)
+        raise DefinitionError(f"The schedule {declared.name!r} is of no deployment of the project.{hint}")
+    kind, spec = declared.kind, _text(declared.spec)
+    if kind != "sensor":
+        schedule = from_spec(spec)
+        kind, spec = schedule.kind, to_spec(schedule)
+    return Schedule(
+        name=declared.name,
+        deployment=declared.deployment,
+        project=project,
+        kind=kind,
+        spec=spec,
+        parameters=_text(declared.parameters),
+        tags=sorted(declared.tags),
+        paused=declared.paused,
+        cursor=declared.cursor,
+    )
+
+
+def _automation(declared: shapes.DeclaredAutomation) -> Automation:
+    return automation_of(declared.spec, name=declared.name, description=declared.description, paused=declared.paused)
 
 
 def _text(value: Any) -> str:
