@@ -84,3 +84,30 @@ def test_why_names_the_run_that_another_overlaps(cli, stored):
     assert f"Another run of nightly is under way, {first.id}" in cli("runs", "why", second.id).out
     skipped = limited(stored, Overlap("skip").passing("nightly", {}))
     assert "Another run of it was under way" in cli("runs", "why", skipped.id).out
+
+
+FLOWS = """
+from ostinato import flow
+from ostinato.authoring.deployment import Deployment
+from ostinato.limits import Limit, Overlap
+
+@flow(limits=Limit("db", 2, key="tenant"), overlap=Overlap("skip", key="tenant"))
+def nightly(tenant: str = "acme") -> None: ...
+
+free = Deployment(nightly, name="free", overlap="allow")
+"""
+
+
+def test_what_a_flow_says_of_limits_and_overlap_reaches_the_runs_that_are_started(cli, stored):
+    folder = cli.folder / "project"
+    folder.mkdir()
+    (folder / "flows.py").write_text(FLOWS)
+    assert cli("deploy", str(folder)).code == 0
+    first = cli("start", "nightly", "--json").data
+    second = cli("start", "nightly", "--json").data
+    other = cli("start", "nightly", "-p", "tenant=globex", "--json").data
+    free = cli("start", "nightly/free", "--json").data
+    states = [stored.get_run(each["id"]).state for each in (first, second, other, free)]
+    assert states == ["queued", "skipped", "queued", "queued"], states
+    held = {passage.gate for passage in stored.list_passages() if passage.held}
+    assert held == {"db[acme]", "db[globex]", "overlap:nightly[acme]", "overlap:nightly[globex]"}

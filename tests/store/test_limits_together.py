@@ -35,6 +35,8 @@ class Inside:
         self._lock = threading.Lock()
         self._count: Counter[str] = Counter()
         self.over: list[str] = []
+        self.is_over = threading.Event()
+        """No task run waits any more: runs that hold slots need not be carried out any longer."""
 
     def come(self, gates: list[str]) -> None:
         with self._lock:
@@ -74,13 +76,16 @@ def task_runs(store: Store, name: str, inside: Inside, chance: random.Random) ->
 def runs(store: Store, name: str, inside: Inside, chance: random.Random) -> None:
     """Start runs that pass limits, claim them, end them or lose them, cancel some that wait."""
     a_worker(store, name, pools=["default"], slots=5)
-    for number in range(ROUNDS):
-        some = chance.sample(LIMITS, chance.randint(1, 3))
-        gates = to_json(in_order(limit.passing({"who": "x"}) for limit in some))
-        made = store.create(new_run(store, pool="default", gates=gates))
-        if number % 4 == 3:
-            with contextlib.suppress(RunStateError):  # it is claimed, and has ended
-                store.request_cancel(made.id)
+    number = 0
+    while number < ROUNDS or not inside.is_over.wait(0.01):
+        number += 1
+        if number <= ROUNDS:
+            some = chance.sample(LIMITS, chance.randint(1, 3))
+            gates = to_json(in_order(limit.passing({"who": "x"}) for limit in some))
+            made = store.create(new_run(store, pool="default", gates=gates))
+            if number % 4 == 3:
+                with contextlib.suppress(RunStateError):  # it is claimed, and has ended
+                    store.request_cancel(made.id)
         for claim in store.claim(name, Offer(pools=["default"], slots=2)):
             run = claim.run
             if chance.random() < 0.3:
@@ -103,14 +108,18 @@ def test_nobody_is_over_a_limit_and_nothing_is_left(opener: Opener) -> None:
             except BaseException as error:
                 failures.append(error)
 
-        thread = threading.Thread(target=guarded)
+        thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
         return thread
 
-    threads = [start(task_runs, number) for number in range(4)] + [start(runs, number) for number in (10, 11)]
-    for thread in threads:
-        thread.join(120)
-    assert not any(thread.is_alive() for thread in threads), "somebody waits for ever"
+    tasks = [start(task_runs, number) for number in range(4)]
+    others = [start(runs, number) for number in (10, 11)]
+    for thread in tasks:
+        thread.join(60)
+    inside.is_over.set()
+    for thread in others:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in (*tasks, *others)), "somebody waits for ever"
     assert failures == []
     assert inside.over == []
     store = opener(clock=None, lease=60)

@@ -101,7 +101,7 @@ def post(server: ServerThread, verb: str, body: bytes, *headers: str) -> tuple[i
 
 def test_verbs_are_those_of_the_protocol_with_the_same_arguments() -> None:
     methods = {name for name in dir(Store) if not name.startswith("_")}
-    assert methods - set(wire.VERBS) == {"close", "watch", "secret"}
+    assert methods - set(wire.VERBS) == {"close", "watch", "secret", "get_webhook", "receive"}
     assert set(wire.VERBS) <= methods
     for name, verb in wire.VERBS.items():
         arguments = [argument for argument in inspect.signature(getattr(Store, name)).parameters if argument != "self"]

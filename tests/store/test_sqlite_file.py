@@ -172,7 +172,7 @@ def test_newer_database_that_fits_this_version_is_opened(made: Path) -> None:
 
 def test_older_database_asks_for_an_upgrade(made: Path) -> None:
     revised(made, "0001")
-    with pytest.raises(SchemaError, match=r"0001.*needs 0003.*ostinato db upgrade"):
+    with pytest.raises(SchemaError, match=r"0001.*needs 0004.*ostinato db upgrade"):
         SqliteStore(made)
     revised(made, None)
     with pytest.raises(SchemaError, match="ostinato db upgrade"):

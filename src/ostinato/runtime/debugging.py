@@ -77,6 +77,8 @@ def recall(run_id: str, task: str, settings: Settings | None = None) -> Recorded
             raise UsageError(
                 f"{row.task} is a child run; run one of its tasks again: `ostinato debug {row.child_run_id} TASK`."
             )
+        if row.kind == "wait":
+            raise UsageError(f"{row.task} is a wait, with nothing in it to run again: `ostinato runs why {run.id}`.")
         load_for(run)
         loaded = load_task(run.target or "", row.task)
         found = _Inputs(ResultStore(settings.results_url, token=settings.token), rows)

@@ -54,7 +54,7 @@ _SHORT_WRITES: Final = frozenset({"commit", "create", "beat", "enter"})
 _FEW: Final = 8
 """So many claims are signed on the loop: it takes less time than to have a thread do it."""
 _MOST_AWAITED: Final = 10_000
-"""Ids of runs that one `await_runs` names at most."""
+"""Ids of runs that one `await_runs` names at most, or events that one `await_events` seeks."""
 
 
 def routes() -> list[Route]:
@@ -299,6 +299,8 @@ async def _await_slots(call: _Call, body: _Body, request: Request) -> Response: 
 
 async def _await_events(call: _Call, body: _Body, request: Request) -> Response:  # noqa: ARG001  # as the others
     asked = await call.served.call(lambda: call.decode(body))
+    if len(asked.sought) > _MOST_AWAITED:
+        raise UsageError(f"await_events takes {_MOST_AWAITED} at most, got {len(asked.sought):,}.")
     wait = max(0.0, min(asked.wait, wire.LONGEST_WAIT))
     return call.answer(await await_events(call.served, asked.run_id, asked.sought, wait))
 
