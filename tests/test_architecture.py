@@ -23,8 +23,7 @@ FLOORS = {
     0: "errors states clock ids telemetry settings",
     1: "records history outcomes retry limits hooks caching fingerprint fingerprint_code fingerprint_frames fingerprint_types "
     "annotations future handle context values resources work access connection link waiting "
-    "schedules series walltime cron recurrence calendars when when_time when_event when_spec when_words "
-    "timing sensors sensors_outside automations triggers actions silences instants templates specs deadlines",
+    "schedules sensors automations timing specs deadlines",
     2: "engine",
     3: "store io executors launchers authoring",
     4: "runtime",

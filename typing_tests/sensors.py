@@ -5,7 +5,7 @@ from typing import assert_type
 
 from ostinato import Skip, flow
 from ostinato.sensors import RunRequest, Sensor, SensorContext, sensor
-from ostinato.sensors_outside import files
+from ostinato.sensors.outside import files
 
 
 @flow

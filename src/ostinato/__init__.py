@@ -3,7 +3,7 @@
 from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow, flow
 from ostinato.authoring.task import Task, task
-from ostinato.automations import Automation
+from ostinato.automations.automation import Automation
 from ostinato.caching import Cache, inputs, parameters, source
 from ostinato.context import current
 from ostinato.errors import OutOfMemory
@@ -15,7 +15,7 @@ from ostinato.outcomes import Cancel, Skip, Snooze
 from ostinato.resources import Resources
 from ostinato.retry import Retry
 from ostinato.schedules import Cron, Every, On
-from ostinato.sensors import sensor
+from ostinato.sensors.sensor import sensor
 from ostinato.values import now, random, uuid4
 from ostinato.waiting import ask, emit, sleep, wait_for
 

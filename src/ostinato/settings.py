@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_ticks_days: Positive = 7.0
     """Days after which it is forgotten what schedules and sensors came to each time, and looks at sensors."""
     retention_archive: str = ""
-    """A folder or a bucket (``s3://…``) where runs are kept as compressed JSON before they are forgotten; or nothing."""
+    """A folder or a bucket (``s3://…``) where runs are kept as compressed JSON when they are forgotten; or nothing."""
     display: Literal["auto", "live", "plain", "none"] = "auto"
     """What a run shows: a live display, plain lines, nothing; by itself live on a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

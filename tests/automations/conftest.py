@@ -11,7 +11,7 @@ import pytest
 from tests.loops.conftest import House
 from tests.postgres import postgres_server, postgres_template, postgres_url  # noqa: F401
 
-from ostinato.automations import row_of
+from ostinato.automations.automation import row_of
 from ostinato.clock import SECOND, ManualClock
 from ostinato.engine.judging import alarm_of, judge, moment_of
 from ostinato.engine.seen import Seen

@@ -10,18 +10,8 @@ from tests.automations.conftest import add, emit, fail
 from tests.loops.conftest import House, play
 from tests.store.builders import a_deployed, a_project, ended, new_run
 
-from ostinato.automations import (
-    Absent,
-    Automation,
-    CancelRun,
-    Count,
-    Emit,
-    Happened,
-    Longer,
-    Notify,
-    RunFailed,
-    row_of,
-)
+from ostinato.automations import Absent, Automation, CancelRun, Count, Emit, Happened, Longer, Notify, RunFailed
+from ostinato.automations.automation import row_of
 from ostinato.clock import SECOND
 from ostinato.loops import automator as automating
 from ostinato.loops.automator import Automator, Panel

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from ostinato import Deployment, flow
-from ostinato.actions import steps_of, without_secrets
 from ostinato.automations import (
     Absent,
     AllOf,
@@ -34,15 +33,14 @@ from ostinato.automations import (
     TaskFailed,
     Webhook,
     Weekly,
-    from_spec,
-    row_of,
-    to_spec,
 )
+from ostinato.automations.actions import steps_of, without_secrets
+from ostinato.automations.automation import from_spec, row_of, to_spec
+from ostinato.automations.templates import check, fill, fill_text
 from ostinato.deadlines import Due, due_of, to_due
 from ostinato.errors import DefinitionError, OstinatoError
 from ostinato.schedules import Cron, On
 from ostinato.schedules import to_spec as to_schedule
-from ostinato.templates import check, fill, fill_text
 
 LEAVES = (
     RunFailed(flow="a", tags=["x"], reason="lost"),

@@ -146,7 +146,9 @@ def test_dev_tells_what_schedules_will_start_first_and_starts_it(cli, dev):
     one = dev()
     assert one.says("ticking:rarely (by its schedule)")
     assert one.said.index("ticking:often") < one.said.index("ticking:rarely")
-    until(lambda: [tick["outcome"] for tick in cli("schedules", "ticks", "ticking:often", "--json").data][1:], "2 ticks")
+    until(
+        lambda: [tick["outcome"] for tick in cli("schedules", "ticks", "ticking:often", "--json").data][1:], "2 ticks"
+    )
     assert one.end() == 0
 
 

@@ -203,7 +203,7 @@ def test_merging_keeps_schedules_whose_file_is_in_error_and_drops_others() -> No
 
 def test_what_an_event_brings_needs_no_default() -> None:
     @flow(schedule=On("orders.landed"))
-    def load(event: dict[str, Any], full: bool = False) -> None: ...
+    def load(event: dict[str, Any], days: int = 1) -> None: ...
 
     (row,) = timetable(Deployment(load), "shop")
     assert (row.kind, row.parameters) == ("event", "{}")

@@ -1,6 +1,6 @@
 """What cron means, said as simply as it can be, to compare with: it walks every real minute and knows no shortcut.
 
-Nothing here is shared with `ostinato.cron` or `ostinato.walltime`, not even the reading of an expression.
+Nothing here is shared with `ostinato.schedules.cron` or `ostinato.schedules.walltime`, not even the reading of an expression.
 """
 
 from __future__ import annotations

@@ -18,10 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostinato import flow, task, walltime
+from ostinato import flow, task
 from ostinato.clock import instant_of, to_datetime
 from ostinato.errors import DefinitionError, UsageError
-from ostinato.recurrence import _dateutil
 from ostinato.schedules import (
     At,
     Calendar,
@@ -43,7 +42,9 @@ from ostinato.schedules import (
     refusal,
     schedules_of,
     to_spec,
+    walltime,
 )
+from ostinato.schedules.recurrence import _dateutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable

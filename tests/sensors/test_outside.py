@@ -15,8 +15,9 @@ import pytest
 from tests.postgres import postgres_server, postgres_template, postgres_url  # noqa: F401
 
 from ostinato.errors import DefinitionError, SensorError
-from ostinato.sensors import Sensor, SensorContext, read_cursor
-from ostinato.sensors_outside import files, http, objects, rows
+from ostinato.sensors import Sensor, SensorContext
+from ostinato.sensors.outside import files, http, objects, rows
+from ostinato.sensors.sensor import read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from ostinato.authoring.project import find_project
 from ostinato.authoring.scan import scan
 from ostinato.authoring.sensing import load_sensor
 from ostinato.errors import DefinitionError, SensorError, TargetError
-from ostinato.sensors import RunRequest, SensorContext, parse_cursor, sensor
+from ostinato.sensors import RunRequest, SensorContext, sensor
+from ostinato.sensors.sensor import parse_cursor
 
 
 @flow
@@ -147,7 +148,7 @@ def test_a_typed_cursor_is_json_or_a_text(text: str, cursor: Any) -> None:
 MODULE = """
 from ostinato import flow
 from ostinato.sensors import sensor
-from ostinato.sensors_outside import files
+from ostinato.sensors.outside import files
 
 @flow
 def load(path: str) -> None: ...

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ostinato.automations import row_of
+from ostinato.automations.automation import row_of
 
 if TYPE_CHECKING:
-    from ostinato.automations import Automation
+    from ostinato.automations.automation import Automation
     from ostinato.timing import AutomationRow
 
 

@@ -26,10 +26,10 @@ from ostinato.authoring.schema import schema_of, values_of
 from ostinato.authoring.sensing import describe_sensor, name_of_sensor
 from ostinato.authoring.task import Task
 from ostinato.authoring.timetable import timetable
-from ostinato.automations import Automation
+from ostinato.automations.automation import Automation
 from ostinato.deadlines import to_due
 from ostinato.errors import DefinitionError, OstinatoError
-from ostinato.sensors import Sensor
+from ostinato.sensors.sensor import Sensor
 from ostinato.work import DEFAULT_QUEUE, Deployed
 
 if TYPE_CHECKING:

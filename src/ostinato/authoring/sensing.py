@@ -11,7 +11,7 @@ import msgspec
 from ostinato.authoring.load import load_file
 from ostinato.errors import TargetError, nearest
 from ostinato.fingerprint import code_fingerprint
-from ostinato.sensors import Sensor
+from ostinato.sensors.sensor import Sensor
 from ostinato.timing import Schedule
 from ostinato.work import DEFAULT_QUEUE, Deployed
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from ostinato.actions import steps_of
-from ostinato.automations import from_spec, row_of
+from ostinato.automations.actions import steps_of
+from ostinato.automations.automation import from_spec, row_of
 from ostinato.cli.options import AsJson, store
 from ostinato.cli.screen import seconds_text, show_json, table, when
 from ostinato.cli.screen import show as show_on
@@ -32,7 +32,7 @@ from ostinato.runtime.reacting import (
 from ostinato.settings import load_settings
 
 if TYPE_CHECKING:
-    from ostinato.automations import Automation
+    from ostinato.automations.automation import Automation
     from ostinato.runtime.reacting import Played
     from ostinato.store.store import Store
     from ostinato.timing import AutomationRow

@@ -20,13 +20,13 @@ from ostinato.outcomes import failure_of
 from ostinato.runtime import sensing
 from ostinato.runtime.auditing import audit
 from ostinato.runtime.timetable import data_of, tick_shape
-from ostinato.sensors import SensorContext, parse_cursor, read_cursor, write_cursor
+from ostinato.sensors.sensor import SensorContext, parse_cursor, read_cursor, write_cursor
 from ostinato.timing import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ostinato.sensors import Look
+    from ostinato.sensors.sensor import Look
     from ostinato.timing import Schedule, Tick
 
 Name = Annotated[str, Parameter(name="NAME", help="A sensor's name, as `sensors list` shows it.")]

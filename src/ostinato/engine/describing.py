@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ostinato.engine.seen import span_text
-from ostinato.triggers import (
+from ostinato.automations.triggers import (
     Absent,
     AllOf,
     AnyOf,
@@ -21,6 +20,7 @@ from ostinato.triggers import (
     TaskFailed,
     Trigger,
 )
+from ostinato.engine.seen import span_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from ostinato.clock import SECOND
 from ostinato.engine.triggering import Moment, feel, is_among, is_of, kinds_of, next_at
 
 if TYPE_CHECKING:
-    from ostinato.automations import Automation
+    from ostinato.automations.automation import Automation
     from ostinato.engine.seen import Hit, Seen
     from ostinato.engine.triggering import Memory
 

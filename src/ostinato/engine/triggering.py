@@ -19,11 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.clock import SECOND, to_rfc3339
-from ostinato.engine.describing import describe, within
-from ostinato.engine.seen import Hit, Seen, hit_of, span_text, subject_of, values_of
-from ostinato.instants import Instants
-from ostinato.triggers import (
+from ostinato.automations.instants import Instants
+from ostinato.automations.triggers import (
     KIND_OF_STATE,
     MOST_REMEMBERED,
     Absent,
@@ -41,6 +38,9 @@ from ostinato.triggers import (
     TaskFailed,
     Trigger,
 )
+from ostinato.clock import SECOND, to_rfc3339
+from ostinato.engine.describing import describe, within
+from ostinato.engine.seen import Hit, Seen, hit_of, span_text, subject_of, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.automations import from_spec
+from ostinato.automations.automation import from_spec
 from ostinato.clock import SECOND
 from ostinato.engine.judging import alarm_of, index_of, judge, moment_of
 from ostinato.engine.seen import see
@@ -32,7 +32,7 @@ from ostinato.timing import Judgement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ostinato.automations import Automation
+    from ostinato.automations.automation import Automation
     from ostinato.engine.judging import Verdict
     from ostinato.engine.seen import Seen
     from ostinato.engine.triggering import Memory

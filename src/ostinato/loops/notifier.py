@@ -29,7 +29,7 @@ from ostinato.runtime.firing import Progress, next_of, progress_of, steps, with_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ostinato.actions import Step
+    from ostinato.automations.actions import Step
     from ostinato.loops.loop import Host
     from ostinato.timing import Firing
     from ostinato.work import Survey

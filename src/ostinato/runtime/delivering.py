@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.actions import CancelRun, Emit, Notify, Pause, Resume, Start, Webhook
+from ostinato.automations.actions import CancelRun, Emit, Notify, Pause, Resume, Start, Webhook
+from ostinato.automations.templates import fill, fill_text
 from ostinato.errors import OstinatoError, RunStateError, StoreUnavailableError, UsageError
 from ostinato.records import Event
 from ostinato.runtime.cancelling import cancel_run
 from ostinato.runtime.starting import StartOrder, start
 from ostinato.specs import name_of
-from ostinato.templates import fill, fill_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ostinato.actions import Action
+    from ostinato.automations.actions import Action
     from ostinato.io.results import ResultStore
     from ostinato.store.store import Store
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.actions import Step, action_of, steps_of
+from ostinato.automations.actions import Step, action_of, steps_of
 from ostinato.clock import SECOND
 from ostinato.ids import new_id
 from ostinato.timing import Firing

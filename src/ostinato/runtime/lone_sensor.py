@@ -21,14 +21,14 @@ from ostinato.fingerprint import fingerprint
 from ostinato.outcomes import Skip, TimedOut, failure_of
 from ostinato.runtime.sensing import failed_look, memory_of, next_look_at, state_of
 from ostinato.runtime.ticking import Desk, Order, as_json
-from ostinato.sensors import SensorContext, read_cursor
+from ostinato.sensors.sensor import SensorContext, read_cursor
 from ostinato.timing import LOOK, Decision, Tick
 
 if TYPE_CHECKING:
     from ostinato.records import Run
     from ostinato.runtime.sensing import Memory
     from ostinato.runtime.session import Session
-    from ostinato.sensors import Look, RunRequest, Sensor
+    from ostinato.sensors.sensor import Look, RunRequest, Sensor
     from ostinato.timing import Schedule
     from ostinato.work import Deployed
 

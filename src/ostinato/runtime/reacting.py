@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ostinato.actions import Step, steps_of, without_secrets
-from ostinato.automations import from_spec, spec_shown
+from ostinato.automations.actions import Step, steps_of, without_secrets
+from ostinato.automations.automation import from_spec, spec_shown
+from ostinato.automations.templates import fill, fill_text
 from ostinato.clock import SECOND, to_rfc3339
 from ostinato.engine.describing import describe
 from ostinato.engine.judging import alarm_of, is_for, judge, moment_of
@@ -19,12 +20,11 @@ from ostinato.engine.triggering import Moment
 from ostinato.errors import DefinitionError, UsageError
 from ostinato.records import Event, StoredEvent
 from ostinato.runtime.firing import progress_of, steps
-from ostinato.templates import fill, fill_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ostinato.automations import Automation
+    from ostinato.automations.automation import Automation
     from ostinato.store.store import Store
     from ostinato.timing import AutomationRow, Firing
 

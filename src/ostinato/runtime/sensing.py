@@ -24,7 +24,7 @@ from ostinato.fingerprint import fingerprint
 from ostinato.ids import new_id
 from ostinato.outcomes import parse_failure
 from ostinato.runtime.starting import StartOrder, run_of
-from ostinato.sensors import read_cursor
+from ostinato.sensors.sensor import read_cursor
 from ostinato.timing import LOOK, Decision, ScheduleFilter, Tick
 
 if TYPE_CHECKING:

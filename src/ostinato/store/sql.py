@@ -301,10 +301,9 @@ def _listing(which: RunFilter) -> tuple[str, dict[str, Any]]:
         # a comma and a bare quote can only be where a tag begins: inside of one, quotes are escaped
         tag = "," + msgspec.json.encode(clean(which.tag)).decode()
         term("strpos(',' || substr(tags, 2), :tag) > 0", tag=tag)
-    if which.top_level:
-        term("parent_run_id IS NULL")
-    if not which.looks and (which.flow, which.deployment, which.target) == (None, None, None):
-        term("kind <> 'sensor'")
+    hides_looks = not which.looks and (which.flow, which.deployment, which.target) == (None, None, None)
+    plain = {"parent_run_id IS NULL": which.top_level, "kind <> 'sensor'": hides_looks}
+    terms += [text for text, holds in plain.items() if holds]
     if which.created_since is not None:
         term("created_at >= :created_since", created_since=which.created_since)
     if which.before is not None:

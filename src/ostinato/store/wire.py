@@ -306,9 +306,7 @@ _ALL: Final = (
     _verb("usual_duration", {"deployment": str, "last": int}, float | None, _FLEET),
     _verb("find_event", {"kind": str, "key": str, "after": int, "since": int}, StoredEvent | None, _READERS),
     _verb("place_before", {"kind": str, "key": str, "instant": int}, int, _READERS, {"scope": Scope.FREE}),
-    _verb(
-        "await_events", {"run_id": str, "sought": list[Sought], "wait": float}, list[StoredEvent], _READERS, _OWN
-    ),
+    _verb("await_events", {"run_id": str, "sought": list[Sought], "wait": float}, list[StoredEvent], _READERS, _OWN),
     _verb("newest_event", {}, int, _FLEET),
     _verb("put_ask", {"ask": Ask}, Ask, _OPERATORS, {"scope": Scope.OWN, "names": "ask"}),
     _verb("get_ask", {"ask_id": str}, Ask, _FLEET, {"scope": Scope.FREE}),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ostinato.records import Run
     from ostinato.runtime.session import Session
-    from ostinato.sensors import Sensor
+    from ostinato.sensors.sensor import Sensor
 
 WORKER: Final = "world"
 _PLENTY: Final = 1e18

@@ -10,9 +10,9 @@ from ostinato.authoring.deployment import Deployment
 from ostinato.authoring.flow import Flow
 from ostinato.authoring.project import ProjectFolder
 from ostinato.authoring.task import Task
-from ostinato.automations import Automation, row_of
+from ostinato.automations.automation import Automation, row_of
 from ostinato.errors import DefinitionError, UsageError
-from ostinato.sensors import Sensor
+from ostinato.sensors.sensor import Sensor
 from ostinato.timing import Timing
 
 if TYPE_CHECKING:

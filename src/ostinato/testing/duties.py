@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from ostinato.actions import Notify, Webhook
+from ostinato.automations.actions import Notify, Webhook
+from ostinato.automations.templates import fill, fill_text
 from ostinato.clock import SECOND, to_datetime
 from ostinato.loops.alarms import Alarms
 from ostinato.loops.automator import Automator
@@ -16,7 +17,6 @@ from ostinato.loops.notifier import Notifier
 from ostinato.runtime.delivering import Delivery
 from ostinato.runtime.sensing import decide_look
 from ostinato.runtime.ticking import Desk, tick_time
-from ostinato.templates import fill, fill_text
 from ostinato.testing.views import Notification
 from ostinato.timing import ScheduleFilter
 

@@ -9,7 +9,7 @@ from ostinato.clock import to_datetime
 from ostinato.engine.judging import judge, moment_of
 from ostinato.engine.seen import see
 from ostinato.records import Event, StoredEvent
-from ostinato.sensors import SensorContext
+from ostinato.sensors.sensor import SensorContext
 from ostinato.testing.moments import to_instant
 from ostinato.waiting import to_json
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
-    from ostinato.automations import Automation
-    from ostinato.sensors import Look, Sensor
+    from ostinato.automations.automation import Automation
+    from ostinato.sensors.sensor import Look, Sensor
 
 
 def evaluate_sensor(sensor: Sensor[..., Any], *, cursor: Any = None, now: datetime | date | str = "2026-01-01") -> Look:

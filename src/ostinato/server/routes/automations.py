@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from ostinato.automations import from_spec, row_of
+from ostinato.automations.automation import from_spec, row_of
 from ostinato.errors import UnknownNameError, UsageError, nearest
 from ostinato.runtime.finding import find_run
 from ostinato.runtime.reacting import automation_shape, event_of, events_of_run, firing_shape, play, silence_until

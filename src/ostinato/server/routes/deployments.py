@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ostinato.access import Who
-from ostinato.automations import Automation, row_of
-from ostinato.automations import from_spec as automation_of
+from ostinato.automations.automation import Automation, row_of
+from ostinato.automations.automation import from_spec as automation_of
 from ostinato.clock import to_rfc3339
 from ostinato.errors import DefinitionError, nearest
 from ostinato.resources import amounts_of

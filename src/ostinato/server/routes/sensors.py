@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from ostinato.access import Who
 from ostinato.runtime.sensing import get_sensor, list_sensors, sensor_shape
-from ostinato.sensors import write_cursor
+from ostinato.sensors.sensor import write_cursor
 from ostinato.server import shapes_sensors as shapes
 from ostinato.server.asking import Cursor, Here, Limit, Operator, Viewer, from_cursor, note, page, refusals, reply
 from ostinato.server.served import Served

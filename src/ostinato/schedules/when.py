@@ -1,8 +1,8 @@
 """What all schedules have in common, and what `&` and `|` make of them.
 
 They are values, checked when they are made, also whether they ever fire. What they compute with, `When.series`, is made
-when it is first needed, and is no part of the value. Those by time are in `ostinato.when_time`, those by events in
-`ostinato.when_event`; users import them from `ostinato.schedules`.
+when it is first needed, and is no part of the value. Those by time are in `times`, those by events in `events`; users
+import them from `ostinato.schedules`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, Self
 
-from ostinato.calendars import Calendar, on_days
 from ostinato.clock import SECOND, instant_of
 from ostinato.errors import DefinitionError, nearest
-from ostinato.series import Bounded, Listed, Series, Union
-from ostinato.walltime import Zone, wall_of, zone
+from ostinato.schedules.calendars import Calendar, on_days
+from ostinato.schedules.series import Bounded, Listed, Series, Union
+from ostinato.schedules.walltime import Zone, wall_of, zone
 
 Catchup = Literal["last", "all", "none"]
 Kind = Literal["time", "event", "condition"]

@@ -22,7 +22,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from ostinato.errors import DefinitionError, nearest
-from ostinato.walltime import DAY, FIRST, LAST
+from ostinato.schedules.walltime import DAY, FIRST, LAST
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",
@@ -299,7 +299,7 @@ def _days(monthdays: str, weekdays: str) -> Days:
 
 
 class CronWalls:
-    """The wall times that an expression matches; see `ostinato.walltime.Walls`."""
+    """The wall times that an expression matches; see `ostinato.schedules.walltime.Walls`."""
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields

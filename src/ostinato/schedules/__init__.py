@@ -17,16 +17,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from ostinato.calendars import Calendar, business_days
 from ostinato.clock import SECOND
 from ostinato.errors import DefinitionError, nearest
-from ostinato.series import Bounded
-from ostinato.walltime import FIRST, LAST, moment_of
-from ostinato.when import AllOf, AnyOf, Kind, When
-from ostinato.when_event import On
-from ostinato.when_spec import from_spec, to_spec
-from ostinato.when_time import At, Cron, Every, RRule
-from ostinato.when_words import describe
+from ostinato.schedules.calendars import Calendar, business_days
+from ostinato.schedules.events import On
+from ostinato.schedules.series import Bounded
+from ostinato.schedules.spec import from_spec, to_spec
+from ostinato.schedules.times import At, Cron, Every, RRule
+from ostinato.schedules.walltime import FIRST, LAST, moment_of
+from ostinato.schedules.when import AllOf, AnyOf, Kind, When
+from ostinato.schedules.words import describe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -20,78 +20,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.actions import (
+from ostinato.automations.actions import (
     MOST,
     Action,
-    CancelRun,
-    Emit,
-    Escalate,
-    Notify,
-    Pause,
-    Resume,
-    Start,
-    Webhook,
     action_of,
     actions_of,
     steps_of,
     without_secrets,
 )
-from ostinato.errors import DefinitionError, nearest
-from ostinato.silences import During, Silence, Weekly, silence_of, silences_of
-from ostinato.specs import Name, refuse, to_span, to_words
-from ostinato.timing import AutomationRow
-from ostinato.triggers import (
-    Absent,
-    AllOf,
-    AnyOf,
-    Count,
-    Happened,
-    InOrder,
-    Late,
-    Longer,
-    Rate,
-    RunFailed,
-    RunIs,
-    RunSucceeded,
-    TaskFailed,
+from ostinato.automations.silences import Silence, silence_of, silences_of
+from ostinato.automations.triggers import (
     Trigger,
     check_trigger,
     trigger_of,
 )
+from ostinato.errors import DefinitionError, nearest
+from ostinato.specs import Name, refuse, to_span, to_words
+from ostinato.timing import AutomationRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-__all__ = [
-    "Absent",
-    "Action",
-    "AllOf",
-    "AnyOf",
-    "Automation",
-    "CancelRun",
-    "Count",
-    "During",
-    "Emit",
-    "Escalate",
-    "Happened",
-    "InOrder",
-    "Late",
-    "Longer",
-    "Notify",
-    "Pause",
-    "Rate",
-    "Resume",
-    "RunFailed",
-    "RunIs",
-    "RunSucceeded",
-    "Silence",
-    "Start",
-    "TaskFailed",
-    "Trigger",
-    "Webhook",
-    "Weekly",
-]
 _LONGEST_NAME: Final = 200
 
 

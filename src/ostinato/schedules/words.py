@@ -6,10 +6,10 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ostinato.cron import HOUR, MINUTE, MONTH, SECOND, WEEKDAY, WEEKDAYS, Fields, walls_of
-from ostinato.when import AllOf, AnyOf, When
-from ostinato.when_event import On
-from ostinato.when_time import At, Cron, Every, RRule
+from ostinato.schedules.cron import HOUR, MINUTE, MONTH, SECOND, WEEKDAY, WEEKDAYS, Fields, walls_of
+from ostinato.schedules.events import On
+from ostinato.schedules.times import At, Cron, Every, RRule
+from ostinato.schedules.when import AllOf, AnyOf, When
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

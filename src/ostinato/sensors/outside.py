@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from ostinato.errors import DefinitionError, SensorError
 from ostinato.outcomes import Skip
-from ostinato.sensors import RunRequest, Sensor, SensorContext, sensor_options, target_name
+from ostinato.sensors.sensor import RunRequest, Sensor, SensorContext, sensor_options, target_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import TypedDict
 
-    from ostinato.sensors import Startable
+    from ostinato.sensors.sensor import Startable
 
     class Options(TypedDict, total=False):
         """The options of all sensors."""

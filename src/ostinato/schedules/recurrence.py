@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from ostinato.errors import DefinitionError, UsageError, nearest
-from ostinato.walltime import DAY, FIRST, LAST, moment_of, wall_of
+from ostinato.schedules.walltime import DAY, FIRST, LAST, moment_of, wall_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def is_hourly(parts: dict[str, str]) -> bool:
 
 
 class RuleWalls:
-    """The wall times of a rule; see `ostinato.walltime.Walls`.
+    """The wall times of a rule; see `ostinato.schedules.walltime.Walls`.
 
     Args:
         rule: As the user wrote it, for messages.

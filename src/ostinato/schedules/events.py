@@ -8,7 +8,7 @@ from datetime import timedelta  # noqa: TC003  # likewise
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from ostinato.errors import DefinitionError, nearest
-from ostinato.when import Kind, When, seconds_of
+from ostinato.schedules.when import Kind, When, seconds_of
 
 Policy = Literal["each", "batch", "latest", "window"]
 EndState = Literal["succeeded", "failed", "cancelled", "crashed", "skipped"]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ostinato.calendars import Calendar
 from ostinato.errors import DefinitionError, nearest
-from ostinato.when import AllOf, AnyOf, When
-from ostinato.when_event import On
-from ostinato.when_time import At, Cron, Every, RRule
+from ostinato.schedules.calendars import Calendar
+from ostinato.schedules.events import On
+from ostinato.schedules.times import At, Cron, Every, RRule
+from ostinato.schedules.when import AllOf, AnyOf, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,8 +18,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ostinato.automations.instants import Instants
 from ostinato.errors import DefinitionError, nearest
-from ostinato.instants import Instants
 from ostinato.specs import NESTED, STARRED, WORDS, Name, from_data, refuse, to_data, to_span, to_words
 from ostinato.states import State
 

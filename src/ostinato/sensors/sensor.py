@@ -8,7 +8,7 @@ Sensor, due ─► a small run on a worker ─► fn(context) ─► RunRequest 
 
 The function gets the cursor that its last look left, and leaves another. The runs that it requests and that cursor are
 stored together or not at all: no look is lost and none counts twice. A request with a `key` makes its run once,
-however often it is requested. `ostinato.sensors_outside` has sensors for files, buckets, SQL and HTTP.
+however often it is requested. `ostinato.sensors.outside` has sensors for files, buckets, SQL and HTTP.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from ostinato.automations.instants import Instants
 from ostinato.clock import SECOND, to_datetime
 from ostinato.errors import DefinitionError, nearest
-from ostinato.instants import Instants
 from ostinato.specs import from_data, refuse, to_data, to_span
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What an automation does: tell somebody, start something, hold something back.
 
-Texts are templates (`ostinato.templates`). Addresses may be ``env:NAME``: the server's own environment has them, so
-that no password stands in code or in the database.
+Texts are templates (`ostinato.automations.templates`). Addresses may be ``env:NAME``: the server's own environment has
+them, so that no password stands in code or in the database.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ostinato.automations.templates import check
 from ostinato.errors import DefinitionError
 from ostinato.specs import NESTED, Name, from_data, name_of, refuse, to_data, to_span, to_words
-from ostinato.templates import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

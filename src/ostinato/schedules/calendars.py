@@ -18,15 +18,15 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ostinato.clock import SECOND
-from ostinato.cron import weekdays_of
 from ostinato.errors import DefinitionError, UsageError, nearest
-from ostinato.walltime import DAY
+from ostinato.schedules.cron import weekdays_of
+from ostinato.schedules.walltime import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ostinato.series import Series
-    from ostinato.walltime import Zone
+    from ostinato.schedules.series import Series
+    from ostinato.schedules.walltime import Zone
 
 Roll = Literal["skip", "next", "previous"]
 
@@ -217,7 +217,7 @@ class _Days:
 
 
 class OpenDays:
-    """What a series has on open days; see `ostinato.series.Series`."""
+    """What a series has on open days; see `ostinato.schedules.series.Series`."""
 
     def __init__(self, series: Series, days: _Days) -> None:
         self._series, self._days = series, days
@@ -246,7 +246,7 @@ class OpenDays:
 
 
 class MovedDays:
-    """What a series has, moved to open days at the same time of the day; see `ostinato.series.Series`."""
+    """What a series has, moved to open days at the same time of the day; see `ostinato.schedules.series.Series`."""
 
     def __init__(self, series: Series, days: _Days) -> None:
         self._series, self._days = series, days

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ostinato.clock import SECOND, instant_of
-from ostinato.cron import walls_of
 from ostinato.errors import DefinitionError
-from ostinato.recurrence import RuleWalls, is_hourly, parse, until_of
-from ostinato.series import Bounded, Listed, Periodic, Series, Union
-from ostinato.walltime import FIRST, Dst, Timeline, moment_of, wall_of
-from ostinato.when import When
+from ostinato.schedules.cron import walls_of
+from ostinato.schedules.recurrence import RuleWalls, is_hourly, parse, until_of
+from ostinato.schedules.series import Bounded, Listed, Periodic, Series, Union
+from ostinato.schedules.walltime import FIRST, Dst, Timeline, moment_of, wall_of
+from ostinato.schedules.when import When
 
 _SHORTEST: Final = timedelta(seconds=1)
 
@@ -24,7 +24,7 @@ class Cron(When):
 
     Args:
         expr: Minute, hour, day of the month, month, day of the week; six fields begin with the second. See
-            `ostinato.cron`.
+            `ostinato.schedules.cron`.
         dst: What becomes of times that the clocks' change leaves out or shows twice. ``once``: a time in the gap runs
             right after it, one that comes twice runs at its first pass; what runs every hour or oftener follows the
             time that really passes. ``skip``: the same, but a time in the gap does not run. ``each``: it runs whenever
