@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import psutil
 import pytest
+from tests.postgres import PostgresServer
 from tests.process import environment, until
 from tests.serving import running
 from tests.store.builders import claim, queued
@@ -23,7 +24,7 @@ from ostinato.errors import UsageError
 from ostinato.records import Worker
 from ostinato.server.serving import Serving
 from ostinato.states import State
-from ostinato.store import wire
+from ostinato.store import migrate, wire
 from ostinato.work import Offer, ProcessEnd
 
 if TYPE_CHECKING:
@@ -132,3 +133,21 @@ def test_a_server_begins_a_lost_run_again_as_often_as_the_setting_says(settings:
             )
             assert lost.state is state
         assert lost.reason == "poisonous"
+
+
+def test_a_server_waits_for_a_database_that_is_being_started(tmp_path: Path) -> None:
+    own = PostgresServer()
+    name = own.new_database()
+    migrate.upgrade(own.url(name))
+    own.halt()
+    try:
+        server = process(tmp_path, OSTINATO_DATABASE=own.url(name))
+        with server:
+            assert server.stderr is not None
+            assert "Waiting for it" in server.stderr.readline()
+            own.start()
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("http://127.0.0.1:")
+            server.terminate()
+    finally:
+        own.stop()

@@ -11,15 +11,17 @@ as a worker: that would cost an idle one a dozen queries a minute for a line in 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
+import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvicorn
 
-from ostinato.errors import UsageError
+from ostinato.errors import StoreUnavailableError, UsageError
 from ostinato.io.results import ResultStore
 from ostinato.loops.dispatcher import Dispatcher
 from ostinato.loops.start import start_loops
@@ -47,6 +49,10 @@ _ALL: Final = {_ANY: HOST, "::": "::1", "": HOST}
 _THREADS: Final = 12
 _WRITERS: Final = 4
 """Into a SQLite file one writes at a time, and threads that wait for their turn only get in the way."""
+_PATIENCE: Final = 30.0
+"""Seconds to wait for a database that does not answer yet."""
+_PAUSE: Final = 0.25
+_log = logging.getLogger("ostinato.internal")
 _GRACE: Final = 3
 """Seconds that requests under way have to end when the server stops."""
 
@@ -66,12 +72,7 @@ class Serving:
     def __init__(self, settings: Settings, *, host: str = HOST, port: int = PORT) -> None:
         with ExitStack() as opened:
             self._socket = opened.enter_context(_bound(host, port))
-            self.store = open_store(
-                settings.database_url,
-                durability=settings.durability,
-                lease=settings.lease,
-                max_recoveries=settings.max_recoveries,
-            )
+            self.store = _opened(settings)
             opened.callback(self.store.close)
             self.port: int = self._socket.getsockname()[1]
             self.served = _served(settings, self.store, host, self.port)
@@ -98,6 +99,27 @@ class Serving:
     def stop(self) -> None:
         """Let it stop; from any thread."""
         self._server.should_exit = True
+
+
+def _opened(settings: Settings) -> Store:
+    """Open the database; wait for one that is just being started, as when both come up together."""
+    until = time.monotonic() + _PATIENCE
+    told = False
+    while True:
+        try:
+            return open_store(
+                settings.database_url,
+                durability=settings.durability,
+                lease=settings.lease,
+                max_recoveries=settings.max_recoveries,
+            )
+        except StoreUnavailableError as error:
+            if time.monotonic() > until or not settings.database_url.startswith("postgres"):
+                raise
+            if not told:
+                _log.warning("%s Waiting for it, %.0f s at most.", error, _PATIENCE)
+            told = True
+        time.sleep(_PAUSE)
 
 
 class _Server(uvicorn.Server):

@@ -25,7 +25,7 @@ async def get_limit(served: Here, _who: Viewer, name: LimitName, limit: Limit = 
     return await served.call(lambda: reply(limit_shape(served.store, name, limit=limit)))
 
 
-@router.put("/{name:path}", status_code=204)
+@router.put("/{name:path}", status_code=204, responses=refusals(404))
 async def put_limit(served: Here, who: Operator, name: LimitName, change: shapes.LimitChange) -> Response:
     """Declare a limit by hand; who waits is let in at once as far as there is room."""
 
