@@ -86,6 +86,8 @@ def opener(kind: str, request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Open stores on the test's database."""
     stores: list[Store] = []
     serve = request.getfixturevalue("serve") if kind == "http" else None
+    if kind == "postgres":
+        request.getfixturevalue("postgres_url")  # now, so that it outlives the stores
 
     def opened(*, clock: Clock | None = None, durability: str = "crash-safe", lease: float = 8.0) -> Store:
         if serve is not None:

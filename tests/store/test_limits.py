@@ -303,11 +303,13 @@ def test_runs_that_overlap_stand_in_line(store: Store) -> None:
     assert [ticket.run_id for ticket in store.list_tickets()] == [second.id]
 
 
-def test_the_newest_run_cancels_those_before_it(store: Store) -> None:
+def test_the_newest_run_cancels_those_before_it(store: Store, clock: ManualClock) -> None:
     first = queued(store, overlapping("cancel_running"))
     (running,) = claimed(store)
+    clock.move(0.001)
     second = queued(store, overlapping("cancel_running"))
     assert store.get_run(first.id).cancel_requested_at is not None
+    clock.move(0.001)
     third = queued(store, overlapping("cancel_running"))
     assert store.get_run(second.id).state is State.CANCELLED
     assert store.list_tickets() == []

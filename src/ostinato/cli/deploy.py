@@ -88,10 +88,11 @@ def problems(report: Report, known: Mapping[str, str] | None = None) -> Iterator
     """
     news = {file: error for file, error in report.errors.items() if error != (known or {}).get(file)}
     for file, error in news.items():
-        yield f"✗ {_short(file, report.project.root)} cannot be imported:"
         head, *below = error.rstrip().splitlines()
-        # what the head says are these words, and the end of the traceback
-        lines = below if below and " cannot be imported, " in head else [head, *below]
+        is_import = bool(below) and " cannot be imported, " in head
+        yield f"✗ {_short(file, report.project.root)}{' cannot be imported' if is_import else ''}:"
+        # what the head of such an error says are these words, and the end of the traceback
+        lines = below if is_import else [head, *below]
         yield "\n".join(f"    {line}" for line in lines)
     if news and report.broken:
         yield f"  What was deployed before stays: {', '.join(report.broken)}."
