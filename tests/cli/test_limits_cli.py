@@ -13,7 +13,7 @@ DB = Limit("db", 1)
 
 @pytest.fixture
 def stored(cli):
-    store = open_store(f"sqlite:///{cli.folder}/home/ostinato.db", durability="crash-safe")
+    store = open_store(f"sqlite:///{cli.folder}/home/ostinato.db", durability="crash-safe", lease=600)
     yield store
     store.close()
 

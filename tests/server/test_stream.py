@@ -94,6 +94,7 @@ def test_a_stream_goes_on_after_the_last_event_one_has(either: Running) -> None:
     emit(either, "a.four")
     until(lambda: len(watching.events) >= 3, "three events")
     assert watching.kinds == ["a.two", "a.three", "a.four"]
+    until(lambda: other.events, "the other's")
     assert other.kinds == ["a.four"]
 
 
