@@ -17,13 +17,14 @@ from tests.inside import Faulty
 from tests.process import until
 
 from ostinato import Retry, flow, now, task
-from ostinato.errors import ParameterError, StoreError, UsageError, WaitTimeout
+from ostinato.errors import ParameterError, RunStateError, StoreError, UsageError, WaitTimeout
 from ostinato.records import Event
 from ostinato.waiting import Answer, Received, ask, emit, sleep, wait_for
 
 if TYPE_CHECKING:
     from tests.inside import Home
 
+    from ostinato.store.store import Store
     from ostinato.timing import Ask
 
 SEEN: list[Any] = []
@@ -55,11 +56,18 @@ def waiting(home: Home, name: str = "wait_for") -> None:
 
 
 def answer_all(home: Home, *values: str) -> None:
-    """Answer the open question, as so many people."""
+    """Answer the open question, as so many people; again, where its run has died meanwhile and asks anew."""
     with contextlib.closing(home.open()) as store:
-        (found,) = until(store.list_asks, "a question")
         for n, each in enumerate(values):
-            store.answer(found.id, f"user:{n}", each)
+            until(lambda n=n, each=each: _is_answered(store, f"user:{n}", each), "a question")
+
+
+def _is_answered(store: Store, by: str, values: str) -> bool:
+    for found in store.list_asks():
+        with contextlib.suppress(RunStateError):
+            store.answer(found.id, by, values)
+            return True
+    return False
 
 
 @task
