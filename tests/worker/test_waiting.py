@@ -161,6 +161,7 @@ class Town:
         self.database = database or f"sqlite:///{folder}/town.db"
         self.env = environment(folder / "home", OSTINATO_DATABASE=self.database, LEDGER=str(self.ledger))
         self.env |= {"OSTINATO_SUSPEND_AFTER": "0.2", "OSTINATO_DURABILITY": "crash-safe", "OSTINATO_DISPLAY": "none"}
+        self.env["OSTINATO_MAX_RECOVERIES"] = "100"  # who is killed again and again is not poisonous here
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = self.port = ""
         self.serve()
